@@ -1,0 +1,276 @@
+package fault
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Limits bound what a node holds. Reaching one is never silent: see [Strain].
+type Limits struct {
+	Active     int // active faults; drills do not count, system/* is exempt
+	SenseBytes int // keys and values of one fault's sense
+	TextBytes  int
+}
+
+// DefaultLimits are those of the design.
+func DefaultLimits() Limits { return Limits{Active: 10_000, SenseBytes: 4096, TextBytes: 1024} }
+
+// Set is all the faults of one node and what follows from their being
+// together. It is not safe for concurrent use. Every change goes through
+// [Step]; a change that could not be stored is taken back with Revert.
+type Set struct {
+	cat       *Catalogue
+	limits    Limits
+	faults    map[Key]*Fault
+	byID      map[uint64]Key
+	followers map[Key][]Key // cause -> active faults that declare it
+	nextID    uint64
+	summary   Summary
+	tried     map[Key]uint64   // of causes that somebody follows: start of the newest look
+	refused   map[Key]struct{} // present, but not raised for the limit
+	cut       map[Key]struct{} // active, with sense or text cut
+	log       []saved
+}
+
+// saved is a fault as it was before a change.
+type saved struct {
+	key Key
+	was *Fault // nil: it did not exist
+}
+
+// NewSet returns an empty set.
+func NewSet(cat *Catalogue, limits Limits) *Set {
+	return &Set{
+		cat: cat, limits: limits, nextID: 1,
+		faults: map[Key]*Fault{}, byID: map[uint64]Key{}, followers: map[Key][]Key{}, tried: map[Key]uint64{},
+		refused: map[Key]struct{}{}, cut: map[Key]struct{}{},
+	}
+}
+
+// ErrUnknownCode says that the catalogue has no such code.
+var ErrUnknownCode = errors.New("no such fault code")
+
+// Restore takes over the beliefs of an earlier process, folded with the boot
+// event. Every one of them is older than any look to come.
+func (s *Set) Restore(beliefs []Belief, boot Event) {
+	for _, b := range beliefs {
+		f := Fold(Fault{Belief: b}, boot)
+		f.live.takenOver = boot.Clock.Boot
+		s.nextID = max(s.nextID, b.ID+1)
+		s.put(&f)
+	}
+	s.log = s.log[:0]
+}
+
+// Get returns the fault of key; nil if there is none. It must not be changed
+// and is valid until the next call that changes the set.
+func (s *Set) Get(k Key) *Fault { return s.faults[k] }
+
+// Find returns the key of the fault with that id.
+func (s *Set) Find(id uint64) (Key, bool) {
+	k, ok := s.byID[id]
+	return k, ok
+}
+
+// Len is the number of faults, cleared ones included.
+func (s *Set) Len() int { return len(s.faults) }
+
+// Keys returns the keys of all faults by id.
+func (s *Set) Keys() []Key {
+	keys := slices.Collect(maps.Keys(s.faults))
+	slices.SortFunc(keys, func(a, b Key) int { return cmp.Compare(s.faults[a].ID, s.faults[b].ID) })
+	return keys
+}
+
+// Apply steps one fault and whatever its change does to others: masks and lent
+// severity. It returns the events in order.
+func (s *Set) Apply(k Key, in Input, now Now) ([]Event, error) {
+	e, ok := s.cat.Get(k.Code)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s", ErrUnknownCode, k.Code)
+	}
+	events := s.step(k, e, in, &now)
+	if len(events) > 0 {
+		events = append(events, s.relate(k, &now)...)
+	}
+	return events, nil
+}
+
+// step moves one fault and advances now past the events it made.
+func (s *Set) step(k Key, e *Entry, in Input, now *Now) []Event {
+	old := s.faults[k]
+	f := Fault{Belief: Belief{Key: k, ID: s.nextID}}
+	if old != nil {
+		f = *old
+	}
+	if o, ok := in.(Observation); ok {
+		in = s.bound(o)
+	}
+	next, events := Step(f, e, in, *now)
+	if s.overLimit(&next, events) {
+		s.refused[k] = struct{}{}
+		return nil
+	}
+	delete(s.refused, k)
+	if old == nil && len(events) == 0 && next.live.running == Unknown {
+		return nil // nothing to remember
+	}
+	s.save(k, old)
+	if old == nil {
+		s.nextID++
+	}
+	s.put(&next)
+	now.Shown = now.Shown.Add(time.Duration(len(events)) * time.Microsecond)
+	return events
+}
+
+func (s *Set) overLimit(f *Fault, events []Event) bool {
+	return len(events) > 0 && events[0].Kind == KindRaise && counted(f.Key) &&
+		s.limits.Active > 0 && s.summary.Active >= s.limits.Active
+}
+
+// counted claims that the limit on active faults concerns the key. The node's
+// own faults are exempt, or reaching the limit could not be told.
+func counted(k Key) bool { return !k.Drill() && !Covers("system", string(k.Code)) }
+
+// bound cuts text and sense to their limits.
+func (s *Set) bound(o Observation) Observation {
+	var cut bool
+	o.Sense, cut = o.Sense.limit(s.limits.SenseBytes)
+	if n := s.limits.TextBytes; n > 0 && len(o.Text) > n {
+		o.Text, cut = clip(o.Text, n-len(ellipsis)), true
+	}
+	if cut && o.Verdict == Present {
+		s.cut[o.Key] = struct{}{}
+	} else {
+		delete(s.cut, o.Key)
+	}
+	return o
+}
+
+// put stores a fault and keeps the indexes and counters true.
+func (s *Set) put(f *Fault) {
+	old := s.faults[f.Key]
+	if old != nil {
+		s.summary.count(old, -1)
+	}
+	s.faults[f.Key] = f
+	s.byID[f.ID] = f.Key
+	s.summary.count(f, +1)
+	if old != nil && old.Active == f.Active && slices.Equal(old.Causes, f.Causes) {
+		return
+	}
+	if old != nil {
+		s.unfollow(old)
+	}
+	if f.Active {
+		for _, c := range f.Causes {
+			s.followers[c] = append(s.followers[c], f.Key)
+		}
+	}
+}
+
+func (s *Set) unfollow(f *Fault) {
+	if !f.Active {
+		return
+	}
+	for _, c := range f.Causes {
+		s.followers[c] = slices.DeleteFunc(s.followers[c], func(k Key) bool { return k == f.Key })
+		if len(s.followers[c]) == 0 {
+			delete(s.followers, c)
+			delete(s.tried, c)
+		}
+	}
+}
+
+func (s *Set) remove(k Key) {
+	f := s.faults[k]
+	if f == nil {
+		return
+	}
+	s.summary.count(f, -1)
+	s.unfollow(f)
+	delete(s.faults, k)
+	delete(s.byID, f.ID)
+}
+
+func (s *Set) save(k Key, old *Fault) { s.log = append(s.log, saved{k, old}) }
+
+// Checkpoint says where Revert may return to; Commit forgets all before.
+func (s *Set) Checkpoint() int { return len(s.log) }
+
+// Commit makes all changes final.
+func (s *Set) Commit() { s.log = s.log[:0] }
+
+// Revert takes back the changes made since the checkpoint.
+func (s *Set) Revert(checkpoint int) {
+	for i := len(s.log) - 1; i >= checkpoint; i-- {
+		was := s.log[i]
+		if was.was == nil {
+			s.remove(was.key)
+			continue
+		}
+		s.put(was.was)
+	}
+	s.log = s.log[:checkpoint]
+}
+
+// Forget removes cleared faults for ever: history that was pruned.
+func (s *Set) Forget(keys ...Key) {
+	for _, k := range keys {
+		if f := s.faults[k]; f != nil && !f.Active {
+			s.remove(k)
+		}
+	}
+}
+
+// Ticking returns the keys of the faults that time can move.
+func (s *Set) Ticking(now Clock) []Key {
+	var keys []Key
+	for k, f := range s.faults {
+		if f.due(now) {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, compareKeys)
+	return keys
+}
+
+// due claims that a Tick would do something; it must agree with stepper.tick.
+func (f *Fault) due(now Clock) bool {
+	if f.Shelf != nil && f.Shelf.End.Reached(now) {
+		return true
+	}
+	if !f.Active {
+		return false
+	}
+	return f.Mark != nil && f.Mark.Due != nil && f.Mark.Due.Reached(now) ||
+		f.Escalate != nil && f.Escalate.Reached(now) ||
+		!f.StaleTold && f.overdue(now) ||
+		f.live.factsWait && now.Boot-f.live.changedAt >= factPause ||
+		f.Flapping && f.penalty(now) < flapOff
+}
+
+func compareKeys(a, b Key) int {
+	return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Resource, b.Resource))
+}
+
+// Strain says which limits are hit.
+type Strain struct {
+	Active, MaxActive int
+	Refused           []Key // present but not raised
+	Cut               []Key // sense or text cut
+}
+
+// Strain returns how near the set is to its limits.
+func (s *Set) Strain() Strain {
+	return Strain{
+		Active: s.summary.Active, MaxActive: s.limits.Active,
+		Refused: slices.SortedFunc(maps.Keys(s.refused), compareKeys),
+		Cut:     slices.SortedFunc(maps.Keys(s.cut), compareKeys),
+	}
+}

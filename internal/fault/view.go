@@ -1,0 +1,113 @@
+package fault
+
+import (
+	"strings"
+	"time"
+)
+
+// View is a fault as people see it: the belief, what is newest, and what
+// follows from the other faults and the clock. It is a copy.
+type View struct {
+	Belief
+	Condition Condition
+	Text      string // the newest
+	Sense     Sense  // the newest, readings included
+	Shown     Severity
+	Why       string // of Shown: "look", "escalated" or "lent"
+	MaskedBy  []Key  // in force now
+	LastLook  time.Time
+	Shelved   bool
+	Stale     bool
+	Hidden    bool
+	Recurring bool
+	// Unverified: it stands from before this process and was not looked at since.
+	Unverified bool
+	Title      string
+	Cause      string
+	Remedy     []Remedy // expanded
+}
+
+// View returns the fault of key as it stands now; false if there is none.
+func (s *Set) View(k Key, now Clock) (View, bool) {
+	f := s.faults[k]
+	if f == nil {
+		return View{}, false
+	}
+	e, _ := s.cat.Get(k.Code)
+	v := View{
+		Belief: f.Belief, Condition: f.Condition(), Shown: f.Shown(), Why: f.why(),
+		MaskedBy: s.Maskers(f, now), LastLook: f.LastLook(), Shelved: f.Shelved(now), Stale: f.Stale(now),
+		Hidden: f.Active && s.Hidden(f, now), Recurring: f.Recurring(now), Unverified: f.Unverified(),
+	}
+	v.Text, v.Sense = f.Latest()
+	v.Title, v.Cause, v.Remedy = e.Render(k.Resource, v.Sense)
+	return v, true
+}
+
+func (b *Belief) why() string {
+	switch shown := b.Shown(); {
+	case shown == b.Severity:
+		return "look"
+	case shown == b.Escalated:
+		return "escalated"
+	}
+	return "lent"
+}
+
+// Render gives the title, cause and remedy for one case: the variant's where
+// the sense names one, with the fault's own values put in.
+func (e *Entry) Render(resource string, sense Sense) (title, cause string, remedy []Remedy) {
+	title, cause, remedy = e.Title, e.Cause, e.Remedy
+	v := e.Variant(sense.Get("qualifier"))
+	if v.Title != "" {
+		title = v.Title
+	}
+	if v.Cause != "" {
+		cause = v.Cause
+	}
+	if len(v.Remedy) > 0 {
+		remedy = v.Remedy
+	}
+	expanded := make([]Remedy, 0, len(remedy))
+	values := []string{"{resource}", resource}
+	words := []string{"{resource}", quote(resource)}
+	for _, p := range sense {
+		values = append(values, "{"+p.Key+"}", p.Value)
+		words = append(words, "{"+p.Key+"}", quote(p.Value))
+	}
+	r, command := strings.NewReplacer(values...), strings.NewReplacer(words...)
+	for _, step := range remedy {
+		step.Text, step.Command = r.Replace(step.Text), command.Replace(step.Command)
+		expanded = append(expanded, step)
+	}
+	return r.Replace(title), r.Replace(cause), expanded
+}
+
+// quote makes one shell word of s: evidence comes from foreign machines, and
+// people paste commands.
+func quote(s string) string {
+	if s != "" && strings.Trim(s, wordBytes) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+const wordBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@,+=-[]"
+
+// Page returns up to n views with ids above after, in the order of their ids,
+// that want accepts; more claims that others follow. want sees the stored
+// fault and must not keep it.
+func (s *Set) Page(after uint64, n int, want func(*Fault) bool, now Clock) (views []View, more bool) {
+	for id := after + 1; id < s.nextID; id++ {
+		k, ok := s.byID[id]
+		if !ok || !want(s.faults[k]) {
+			continue
+		}
+		if len(views) == n {
+			return views, true
+		}
+		v, _ := s.View(k, now)
+		views = append(views, v)
+	}
+	return views, false
+}
