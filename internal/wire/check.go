@@ -18,6 +18,8 @@ type Check struct {
 	Running  bool         `json:"running"`
 	State    string       `json:"state"` // proved, faulty, not-monitored, stale, not-yet, failing
 	Last     *Look        `json:"last"`  // null before the first look
+	// LastConclusive is when a look last judged something; null before that.
+	LastConclusive *time.Time `json:"last_conclusive"`
 }
 
 // Look is the record of one look.
