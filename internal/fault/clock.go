@@ -46,9 +46,9 @@ func NewDeadline(now Clock, d time.Duration) *Deadline {
 	return &Deadline{Until: now.Wall.Add(d), Left: d, Mark: now}
 }
 
-// Reached claims that the deadline has passed.
+// Reached claims that the deadline has passed. No deadline has.
 func (d *Deadline) Reached(now Clock) bool {
-	return !now.Wall.Before(d.Until) || now.Since(d.Mark) >= d.Left
+	return d == nil || !now.Wall.Before(d.Until) || now.Since(d.Mark) >= d.Left
 }
 
 // Remaining is the time left, 0 when the deadline is reached.
@@ -60,6 +60,9 @@ func (d *Deadline) Remaining(now Clock) time.Duration {
 // that the previous boot wrote: up to it the time ran on that boot's clock,
 // after it only the wall clock can tell.
 func (d *Deadline) Rebase(last, now Clock) *Deadline {
+	if d == nil {
+		return nil
+	}
 	left := d.Left
 	if last.BootID == d.Mark.BootID {
 		left -= last.Since(d.Mark)

@@ -25,12 +25,14 @@ const (
 
 // Due decides by level, not by edge, what a receiver must hear: the newest
 // state if it has not heard of it, and the clear of whatever it was told of,
-// whatever is hidden. told is nil if it was told nothing or the clear last.
+// whatever is hidden. told is nil if it was told nothing or the clear last. A
+// told record that is ahead of the belief comes from a history that was lost:
+// it is told anew too.
 func Due(active, hidden bool, notice uint64, told *Told) Send {
 	switch {
 	case !active && told != nil:
 		return SendClear
-	case active && !hidden && (told == nil || told.Notice < notice):
+	case active && !hidden && (told == nil || told.Notice != notice):
 		return SendRaise
 	}
 	return Nothing
@@ -45,11 +47,12 @@ func (s *Set) Hidden(f *Fault, now Clock) bool {
 
 // asking claims that a raise still waits for a look at one of its causes.
 func (s *Set) asking(f *Fault, now Clock) bool {
-	if f.live.raisedOrder == 0 || now.Boot-f.live.raisedAt >= causeWait {
+	r := f.live.get()
+	if r.raisedOrder == 0 || now.Boot-r.raisedAt >= causeWait {
 		return false
 	}
 	for _, k := range f.Causes {
-		if k.Drill() == f.Key.Drill() && s.tried[k] <= f.live.raisedOrder {
+		if k.Drill() == f.Key.Drill() && s.tried[k] <= r.raisedOrder {
 			return true
 		}
 	}

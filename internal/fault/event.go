@@ -72,6 +72,7 @@ type Event struct {
 	Every      int64     `json:"every,omitempty"`  // interval of the owner check, ns
 	Causes     []Key     `json:"causes,omitempty"` // raise, adopt: declared causes; mask: those in force
 	Occurrence uint64    `json:"occurrence,omitempty"`
+	Notice     uint64    `json:"notice,omitempty"` // adopt: the newest that any receiver knows
 	Count      int       `json:"count,omitempty"` // flap-off: transitions swallowed; prune: events removed
 
 	By     string    `json:"by,omitempty"`     // operator, or automatic action

@@ -8,23 +8,23 @@ import (
 // Belief is the durable part of a fault: what a node believes and may tell. It
 // is exactly what [Fold] makes of the fault's events.
 type Belief struct {
-	Key    Key    `json:"key"`
-	ID     uint64 `json:"id"` // small, stable for its key on this node
-	Active bool   `json:"active"`
+	Key Key    `json:"key"`
+	ID  uint64 `json:"id"` // small, stable for its key on this node
 
-	Severity  Severity `json:"severity"`            // what the last Present said
-	Escalated Severity `json:"escalated,omitempty"` // floor set by an escalation
-	Lent      Severity `json:"lent,omitempty"`      // highest of the faults it masks
+	Active      bool     `json:"active"`
+	Severity    Severity `json:"severity"`              // what the last Present said
+	Escalated   Severity `json:"escalated,omitempty"`   // floor set by an escalation
+	Lent        Severity `json:"lent,omitempty"`        // highest of the faults it masks
+	StaleTold   bool     `json:"stale_told,omitempty"`  // a stale event without a fresh one after it
+	Flapping    bool     `json:"flapping,omitempty"`    // latched active until flap-off
+	Escalations uint8    `json:"escalations,omitempty"` // how many have happened since the raise
 
-	Text   string        `json:"text,omitempty"`
-	Sense  Sense         `json:"sense,omitempty"`
-	Check  string        `json:"check,omitempty"` // its owner
-	Every  time.Duration `json:"every,omitempty"` // the owner's interval
-	Causes []Key         `json:"causes,omitempty"`
-
-	MaskedBy  []Key `json:"masked_by,omitempty"`  // as last announced
-	StaleTold bool  `json:"stale_told,omitempty"` // a stale event without a fresh one after it
-	Flapping  bool  `json:"flapping,omitempty"`
+	Text     string        `json:"text,omitempty"`
+	Sense    Sense         `json:"sense,omitempty"`
+	Check    string        `json:"check,omitempty"` // its owner
+	Every    time.Duration `json:"every,omitempty"` // the owner's interval
+	Causes   []Key         `json:"causes,omitempty"`
+	MaskedBy []Key         `json:"masked_by,omitempty"` // as last announced
 
 	Raised      time.Time `json:"raised,omitzero"`
 	Changed     time.Time `json:"changed,omitzero"`
@@ -36,12 +36,11 @@ type Belief struct {
 	Notice     uint64   `json:"notice,omitempty"`     // grows with whatever a receiver must hear
 	Raises     [3]int64 `json:"raises,omitzero"`      // Unix seconds of the last three, newest first
 
-	Mark        *Marked   `json:"mark,omitempty"`
-	Shelf       *Shelf    `json:"shelf,omitempty"`
-	Escalate    *Deadline `json:"escalate,omitempty"`    // the next escalation
-	Escalations int       `json:"escalations,omitempty"` // how many have happened
-	Penalty     Penalty   `json:"penalty,omitzero"`
-	Auto        *AutoRun  `json:"auto,omitempty"`
+	Mark     *Marked   `json:"mark,omitempty"`
+	Shelf    *Shelf    `json:"shelf,omitempty"`
+	Escalate *Deadline `json:"escalate,omitempty"` // the next escalation
+	Auto     *AutoRun  `json:"auto,omitempty"`
+	Penalty  Penalty   `json:"penalty,omitzero"`
 }
 
 // Marked is an operator's mark: ack or fixed.
@@ -74,29 +73,58 @@ type Fault struct {
 	live live
 }
 
-// live is the part of a fault that is not stored. Times are CLOCK_BOOTTIME.
+// live is the part of a fault that is not stored. Durations are CLOCK_BOOTTIME;
+// orders are readings of the process-wide counter.
 type live struct {
 	verdict     Verdict // of the newest look that was not Unknown
 	running     Verdict // Present while pending, Absent while clearing, else Unknown
 	factsWait   bool    // a fact changed less than factPause after the last change
 	fixAnswered bool    // a look proved the repair but a hold is still to be met
-	cut         bool    // sense or text was over its limit
 
+	lastPresent uint64        // the latest end of a look that said Present
+	lookStarted uint64        // start of the newest look that was not Unknown; 0: none yet
+	lookedAt    time.Duration // when that look started; before it, when this process took the fault over
+	lookedWall  int64         // when that look started, Unix nanoseconds
+	changedAt   time.Duration // of the raise or the last change event
+
+	newest *newest // nil if it says what the belief says
+	rare   *rare   // nil if all of it is zero
+}
+
+// newest is what the newest look said, readings included.
+type newest struct {
+	text  string
+	sense Sense
+}
+
+// rare is what few faults have at any time. It is never changed in place,
+// because copies of a Fault share it: see live.edit.
+type rare struct {
 	runFrom     time.Duration // start of the first look of the running hold
-	lastPresent uint64        // end of the newest look that said Present
-	lookStarted uint64        // start of the newest conclusive look
-	lookedAt    Clock         // when the newest conclusive look started
-	takenOver   time.Duration // when this process took the fault over
-	raisedOrder uint64        // the counter at the raise
+	raisedOrder uint64        // at the raise of a fault with causes
 	raisedAt    time.Duration
-	changedAt   time.Duration // of the last change event by a fact
-	fixOrder    uint64        // the counter at the operator's fix
-	unmasked    uint64        // the counter at the end of the last mask
+	fixOrder    uint64 // at the operator's fix
+	unmasked    uint64 // at the end of the last mask
 	unmaskedAt  time.Duration
 	flap        Penalty // of transitions swallowed while flapping
 	swallowed   int
-	text        string // the newest, if it differs from Belief.Text
-	sense       Sense  // the newest, if it differs from Belief.Sense
+}
+
+func (l *live) get() rare {
+	if l.rare == nil {
+		return rare{}
+	}
+	return *l.rare
+}
+
+// edit changes the rare part in a copy of its own.
+func (l *live) edit(change func(*rare)) {
+	r := l.get()
+	change(&r)
+	l.rare = &r
+	if r == (rare{}) {
+		l.rare = nil
+	}
 }
 
 // Condition is where the fault stands between clear and active.
@@ -129,21 +157,28 @@ func (b *Belief) Shown() Severity { return max(b.Severity, b.Escalated, b.Lent) 
 
 // Latest returns the newest text and evidence, readings included.
 func (f *Fault) Latest() (string, Sense) {
-	if f.live.sense == nil {
+	if f.live.newest == nil {
 		return f.Text, f.Sense
 	}
-	return f.live.text, f.live.sense
+	return f.live.newest.text, f.live.newest.sense
 }
 
-func (l *live) latest(o Observation) {
-	l.text, l.sense = o.Text, o.Sense
-	if l.sense == nil {
-		l.sense = Sense{}
+// latest keeps what a look said where it differs from the belief.
+func (f *Fault) latest(o Observation) {
+	f.live.newest = nil
+	if o.Text != f.Text || !slices.Equal(o.Sense, f.Sense) {
+		f.live.newest = &newest{o.Text, o.Sense}
 	}
 }
 
-// LastLook is when the newest conclusive look of this process began, or zero.
-func (f *Fault) LastLook() time.Time { return f.live.lookedAt.Wall }
+// LastLook is when the newest look of this process that judged the fault began,
+// by the wall clock; zero if there was none.
+func (f *Fault) LastLook() time.Time {
+	if f.live.lookStarted == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, f.live.lookedWall)
+}
 
 // Shelved claims that the fault is on the shelf now, whatever was written.
 func (b *Belief) Shelved(now Clock) bool { return b.Shelf != nil && !b.Shelf.End.Reached(now) }
@@ -155,7 +190,7 @@ func (f *Fault) Stale(now Clock) bool {
 }
 
 func (f *Fault) overdue(now Clock) bool {
-	return f.Every > 0 && now.Boot-max(f.live.lookedAt.Boot, f.live.takenOver) > 3*f.Every
+	return f.Every > 0 && now.Boot-f.live.lookedAt > 3*f.Every
 }
 
 // Unverified claims that the fault stands from before this process and no look
@@ -174,10 +209,17 @@ func (b *Belief) Recurring(now Clock) bool {
 // intervals.
 func (f *Fault) waiting(now Clock) bool {
 	limit := 2 * f.Every
-	if f.live.unmasked != 0 && f.live.lookStarted <= f.live.unmasked && now.Boot-f.live.unmaskedAt < limit {
+	r := f.live.get()
+	if r.unmasked != 0 && f.live.lookStarted <= r.unmasked && now.Boot-r.unmaskedAt < limit {
 		return true
 	}
-	return f.Unverified() && now.Boot-f.live.takenOver < limit
+	return f.Unverified() && now.Boot-f.live.lookedAt < limit
+}
+
+// blank claims that no event ever concerned the fault and nothing is running:
+// there is nothing to remember.
+func (f *Fault) blank() bool {
+	return f.Count == 0 && f.Notice == 0 && f.Shelf == nil && f.live.running == Unknown
 }
 
 // DeclaresCause claims that k is one of the fault's own causes.

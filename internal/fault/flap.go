@@ -15,22 +15,33 @@ const (
 	flapHalf = 15 * time.Minute
 )
 
-// Penalty is a decaying count of transitions.
+// Penalty is a decaying count of transitions. Like a [Deadline] it runs on the
+// boot's clock and is carried over a boot by the boot event.
 type Penalty struct {
-	Points float64 `json:"points,omitempty"`
-	At     Clock   `json:"at,omitzero"`
+	Points float64       `json:"points,omitempty"`
+	Boot   time.Duration `json:"boot,omitempty"` // when it stood at Points
 }
 
 // Value is what is left of the penalty.
-func (p Penalty) Value(now Clock) float64 {
-	if p.Points == 0 {
-		return 0
+func (p Penalty) Value(now Clock) float64 { return p.after(now.Boot - p.Boot) }
+
+func (p Penalty) after(d time.Duration) float64 {
+	if p.Points == 0 || d <= 0 {
+		return p.Points
 	}
-	return p.Points * math.Exp2(-float64(now.Since(p.At))/float64(flapHalf))
+	return p.Points * math.Exp2(-float64(d)/float64(flapHalf))
 }
 
-func (p Penalty) add(now Clock) Penalty { return Penalty{p.Value(now) + flapStep, now} }
+func (p Penalty) add(now Clock) Penalty { return Penalty{p.Value(now) + flapStep, now.Boot} }
+
+// rebase carries the penalty over a boot, as [Deadline.Rebase] does.
+func (p Penalty) rebase(last, now Clock) Penalty {
+	if p.Points == 0 {
+		return Penalty{}
+	}
+	return Penalty{p.after(max(0, last.Boot-p.Boot) + now.Since(last)), now.Boot}
+}
 
 func (f *Fault) penalty(now Clock) float64 {
-	return f.Penalty.Value(now) + f.live.flap.Value(now)
+	return f.Penalty.Value(now) + f.live.get().flap.Value(now)
 }

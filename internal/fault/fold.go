@@ -36,8 +36,9 @@ func (b *Belief) foldKind(ev Event) {
 	case KindRaise:
 		b.foldRaise(ev)
 	case KindAdopt:
+		known := max(b.Notice, ev.Notice)
 		b.foldRaise(ev)
-		b.Notice-- // receivers heard of it already; only its clear is news
+		b.Notice = known // whoever was told of it needs no word; only its clear is news
 	case KindClear:
 		b.foldClear(ev)
 	case KindChange:
@@ -152,6 +153,7 @@ func (b *Belief) foldBoot(ev Event) {
 	if b.Escalate != nil {
 		b.Escalate = b.Escalate.Rebase(last, ev.Clock)
 	}
+	b.Penalty = b.Penalty.rebase(last, ev.Clock)
 	if b.Auto != nil && b.Auto.InFlight != "" {
 		b.Auto = &AutoRun{Starts: b.Auto.Starts}
 	}

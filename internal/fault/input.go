@@ -62,8 +62,9 @@ type Operator struct {
 // MaxShelf is the longest a fault may be shelved.
 const MaxShelf = 30 * 24 * time.Hour
 
-// Tick lets time pass.
-type Tick struct{}
+// Tick lets time pass. An urgent one makes only what must not wait for a disk
+// that fails: what makes a fault more visible.
+type Tick struct{ Urgent bool }
 
 // Mask says which of the fault's own causes hide it now; none ends the mask.
 type Mask struct{ By []Key }
@@ -81,8 +82,8 @@ type Adoption struct {
 	Check    string
 	Every    time.Duration
 	Causes   []Key
-	// Occurrence is what receivers were told last, if known.
-	Occurrence uint64
+	// Occurrence and Notice are the highest that any receiver was told, if known.
+	Occurrence, Notice uint64
 }
 
 // RemedyStart says that an automatic remedy begins, RemedyEnd that it ended.

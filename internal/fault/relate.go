@@ -42,8 +42,7 @@ func (s *Set) remask(k Key, now *Now) []Event {
 	if slices.Equal(by, f.MaskedBy) {
 		return nil
 	}
-	e, _ := s.cat.Get(k.Code)
-	return s.step(k, e, Mask{By: by}, now)
+	return s.step(k, s.entry(k.Code), Mask{By: by}, now)
 }
 
 func (s *Set) relend(cause Key, now *Now) []Event {
@@ -60,8 +59,7 @@ func (s *Set) relend(cause Key, now *Now) []Event {
 	if lent == c.Lent {
 		return nil
 	}
-	e, _ := s.cat.Get(cause.Code)
-	return s.step(cause, e, Lend{Severity: lent}, now)
+	return s.step(cause, s.entry(cause.Code), Lend{Severity: lent}, now)
 }
 
 // Maskers returns the faults among f's own causes that hide it now: active, not

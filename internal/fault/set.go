@@ -76,6 +76,13 @@ func (s *Set) Find(id uint64) (Key, bool) {
 	return k, ok
 }
 
+// Stamp records the number that the journal gave the fault's last event.
+func (s *Set) Stamp(k Key, seq uint64) {
+	if f := s.faults[k]; f != nil {
+		f.live.seq = seq
+	}
+}
+
 // Len is the number of faults, cleared ones included.
 func (s *Set) Len() int { return len(s.faults) }
 
@@ -89,11 +96,10 @@ func (s *Set) Keys() []Key {
 // Apply steps one fault and whatever its change does to others: masks and lent
 // severity. It returns the events in order.
 func (s *Set) Apply(k Key, in Input, now Now) ([]Event, error) {
-	e, ok := s.cat.Get(k.Code)
-	if !ok {
+	if !s.knows(k, in) {
 		return nil, fmt.Errorf("%w: %s", ErrUnknownCode, k.Code)
 	}
-	events := s.step(k, e, in, &now)
+	events := s.step(k, s.entry(k.Code), in, &now)
 	if len(events) > 0 {
 		events = append(events, s.relate(k, &now)...)
 	}

@@ -23,7 +23,7 @@ func Step(f Fault, e *Entry, in Input, now Now) (Fault, []Event) {
 	case Operator:
 		s.operator(in)
 	case Tick:
-		s.tick()
+		s.tick(in.Urgent)
 	case Mask:
 		s.mask(in)
 	case Lend:
@@ -259,7 +259,7 @@ func (s *stepper) flapOff() {
 	s.f.live.swallowed, s.f.live.flap = 0, Penalty{}
 }
 
-func (s *stepper) tick() {
+func (s *stepper) tick(urgent bool) {
 	now := s.now.Clock
 	if s.f.Shelf != nil && s.f.Shelf.End.Reached(now) {
 		s.emit(Event{Kind: KindUnshelve, Reason: "its time is over"})
@@ -276,6 +276,9 @@ func (s *stepper) tick() {
 	}
 	if !s.f.StaleTold && s.f.overdue(now) {
 		s.emit(Event{Kind: KindStale})
+	}
+	if urgent {
+		return
 	}
 	if l := &s.f.live; l.factsWait && !s.f.Flapping && s.now.Boot-l.changedAt >= factPause {
 		s.change(s.f.Severity, l.text, l.sense, "")

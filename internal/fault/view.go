@@ -22,6 +22,7 @@ type View struct {
 	Recurring bool
 	// Unverified: it stands from before this process and was not looked at since.
 	Unverified bool
+	Seq        uint64 // of its last event, if the journal stamped it
 	Title      string
 	Cause      string
 	Remedy     []Remedy // expanded
@@ -33,13 +34,14 @@ func (s *Set) View(k Key, now Clock) (View, bool) {
 	if f == nil {
 		return View{}, false
 	}
-	e, _ := s.cat.Get(k.Code)
+	e := s.entry(k.Code)
 	v := View{
 		Belief: f.Belief, Condition: f.Condition(), Shown: f.Shown(), Why: f.why(),
 		MaskedBy: s.Maskers(f, now), LastLook: f.LastLook(), Shelved: f.Shelved(now), Stale: f.Stale(now),
 		Hidden: f.Active && s.Hidden(f, now), Recurring: f.Recurring(now), Unverified: f.Unverified(),
 	}
 	v.Text, v.Sense = f.Latest()
+	v.Seq = f.live.seq
 	v.Title, v.Cause, v.Remedy = e.Render(k.Resource, v.Sense)
 	return v, true
 }
@@ -92,21 +94,20 @@ func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-const wordBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@,+=-[]"
+const wordBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@,+=-"
 
 // Page returns up to n views with ids above after, in the order of their ids,
 // that want accepts; more claims that others follow. want sees the stored
 // fault and must not keep it.
 func (s *Set) Page(after uint64, n int, want func(*Fault) bool, now Clock) (views []View, more bool) {
-	for id := after + 1; id < s.nextID; id++ {
-		k, ok := s.byID[id]
-		if !ok || !want(s.faults[k]) {
+	for _, f := range s.ordered[s.above(after):] {
+		if !want(f) {
 			continue
 		}
 		if len(views) == n {
 			return views, true
 		}
-		v, _ := s.View(k, now)
+		v, _ := s.View(f.Key, now)
 		views = append(views, v)
 	}
 	return views, false
