@@ -9,10 +9,14 @@ import (
 
 func (c *Config) keys() []key {
 	return []key{
-		{name: "node", value: anyText(&c.Node, "a name of letters, digits, dots and dashes", CheckName),
-			doc: "What this node is called. The host name, when left out."},
-		{name: "listen", value: anyText(&c.Listen, `a loopback address and a port, such as 127.0.0.1:9191, or "" for none`, checkListen),
-			doc: "Where /metrics and /healthz are served over TCP, on loopback only; an empty text for nowhere."},
+		{
+			name: "node", value: anyText(&c.Node, "a name of letters, digits, dots and dashes", CheckName),
+			doc: "What this node is called. The host name, when left out.",
+		},
+		{
+			name: "listen", value: anyText(&c.Listen, `a loopback address and a port, such as 127.0.0.1:9191, or "" for none`, checkListen),
+			doc: "Where /metrics and /healthz are served over TCP, on loopback only; an empty text for nowhere.",
+		},
 		{name: "state", value: nested{&c.State}, doc: "Where the journal is and how long it remembers."},
 		{name: "limits", value: nested{&c.Limits}, doc: "Bounds of the journal. Reaching one is a fault, never silence."},
 		{name: "api", value: nested{&c.API}, doc: "Rights on the unix socket."},
@@ -20,8 +24,10 @@ func (c *Config) keys() []key {
 		{name: "checks", value: nested{&c.Checks}, doc: "How looks are run."},
 		{name: "dns", value: nested{&c.DNS}, doc: "Who is asked for names."},
 		{name: "host", value: nested{&c.Host}, doc: "Thresholds of this host's own prerequisites."},
-		{name: "policies", value: items[Policy, *Policy]{&c.Policies, func() Policy { return Policy{} }, func(p *Policy) string { return p.Name }},
-			doc: "SSH algorithm policies beside the built-in ones."},
+		{
+			name: "policies", value: items[Policy, *Policy]{&c.Policies, func() Policy { return Policy{} }, func(p *Policy) string { return p.Name }},
+			doc: "SSH algorithm policies beside the built-in ones.",
+		},
 		{name: "watch", value: nested{&c.Watch}, doc: "The endpoints to watch."},
 	}
 }
@@ -44,8 +50,10 @@ func (l *Limits) keys() []key {
 }
 
 func (a *API) keys() []key {
-	return []key{{name: "group_role", value: word(&a.GroupRole, RoleViewer, RoleOperator),
-		doc: "What members of the system group allclear may do. Root and the agent's own user may do everything."}}
+	return []key{{
+		name: "group_role", value: word(&a.GroupRole, RoleViewer, RoleOperator),
+		doc: "What members of the system group allclear may do. Root and the agent's own user may do everything.",
+	}}
 }
 
 func (l *Log) keys() []key {
@@ -57,8 +65,10 @@ func (c *Checks) keys() []key {
 }
 
 func (n *DNS) keys() []key {
-	return []key{{name: "resolvers", doc: "Resolvers to ask instead of those of the system.",
-		value: texts{&n.Resolvers, func(s *string) value { return address(s, "53", true) }}}}
+	return []key{{
+		name: "resolvers", doc: "Resolvers to ask instead of those of the system.",
+		value: texts{&n.Resolvers, func(s *string) value { return address(s, "53", true) }},
+	}}
 }
 
 func (h *Host) keys() []key {
@@ -78,15 +88,19 @@ func timeout(p *time.Duration) key {
 }
 
 func name(p *string) key {
-	return key{name: "name", required: true, doc: "what faults and commands call it",
-		value: text{want: "a name of letters, digits, dots, dashes and underscores", shape: schema{Type: "string", Pattern: namePattern},
+	return key{
+		name: "name", required: true, doc: "what faults and commands call it",
+		value: text{
+			want: "a name of letters, digits, dots, dashes and underscores", shape: schema{Type: "string", Pattern: namePattern},
 			parse: func(s string) error {
 				if err := CheckName(s); err != nil {
 					return err
 				}
 				*p = s
 				return nil
-			}}}
+			},
+		},
+	}
 }
 
 func (k *Disk) keys() []key {
@@ -139,8 +153,10 @@ func (w *Watch) keys() []key {
 	return []key{
 		{name: "ssh", value: items[SSH, *SSH]{&w.SSH, defaultSSH, func(s *SSH) string { return s.Name }}, doc: "SSH servers, each against a policy."},
 		{name: "tls", value: items[TLS, *TLS]{&w.TLS, defaultTLS, func(t *TLS) string { return t.Name }}, doc: "TLS and HTTPS endpoints, step by step."},
-		{name: "certificates", value: items[Certificate, *Certificate]{&w.Certificates, defaultCertificate, func(c *Certificate) string { return c.Name }},
-			doc: "Certificate files of other programs."},
+		{
+			name: "certificates", value: items[Certificate, *Certificate]{&w.Certificates, defaultCertificate, func(c *Certificate) string { return c.Name }},
+			doc: "Certificate files of other programs.",
+		},
 	}
 }
 
@@ -151,8 +167,10 @@ func (s *SSH) keys() []key {
 		{name: "policy", value: anyText(&s.Policy, "the name of a policy", checkWord), doc: "The algorithm policy that the server must meet."},
 		interval(&s.Interval), timeout(&s.Timeout),
 		{name: "host_keys", value: hostKeys{&s.HostKeys}, doc: "Pins of the server's host keys, or the word trust-first."},
-		{name: "login", value: optional[Login, *Login]{&s.Login, func() Login { return Login{} }},
-			doc: "Proves that an account works. Without it the watch never authenticates."},
+		{
+			name: "login", value: optional[Login, *Login]{&s.Login, func() Login { return Login{} }},
+			doc: "Proves that an account works. Without it the watch never authenticates.",
+		},
 	}
 }
 
@@ -220,8 +238,10 @@ func (c *Certificate) keys() []key {
 		{name: "path", required: true, value: filePath{&c.Path}, doc: "the certificate in PEM form, with its chain"},
 		{name: "key", value: filePath{&c.Key}, doc: "Its private key, to see whether the two belong together."},
 		{name: "ca", value: filePath{&c.CA}, doc: "The bundle of authorities that its chain must reach."},
-		{name: "names", value: texts{&c.Names, func(s *string) value { return anyText(s, "a host name", checkWord) }},
-			doc: "Host names that it must be valid for."},
+		{
+			name: "names", value: texts{&c.Names, func(s *string) value { return anyText(s, "a host name", checkWord) }},
+			doc: "Host names that it must be valid for.",
+		},
 		{name: "warning", value: span(&c.Warning, time.Hour, 3650*day), doc: "Time left below which there is a warning."},
 		{name: "major", value: span(&c.Major, time.Hour, 3650*day), doc: "Time left below which it is a major fault."},
 		interval(&c.Interval),

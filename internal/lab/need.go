@@ -16,8 +16,9 @@ type Skipper interface {
 }
 
 // Need skips the test unless the machine has all that is named: "root" (effective uid 0), "loop" (root and loop
-// devices to mount), "netns" (root and ip, to make network namespaces), or a program's name. The skip says what is
-// missing as "needs: a, b"; the run of all tests lists these at its end and fails on one that the machine could meet.
+// devices to mount), "netns" (root and ip, to make network namespaces), "soak" (asked for by ALLCLEAR_SOAK=1: tests of
+// many minutes), or a program's name. The skip says what is missing as "needs: a, b"; the run of all tests lists these
+// at its end and fails on one that the machine could meet.
 func Need(t Skipper, what ...string) {
 	t.Helper()
 	if missing := Missing(what...); len(missing) > 0 {
@@ -37,6 +38,8 @@ func met(need string) bool {
 	case "loop":
 		_, err := os.Stat("/dev/loop-control")
 		return err == nil && met("root") && met("mount") && met("umount")
+	case "soak":
+		return os.Getenv("ALLCLEAR_SOAK") == "1"
 	case "netns":
 		_, err := os.Stat("/proc/self/ns/net")
 		return err == nil && met("root") && met("ip")
