@@ -172,6 +172,13 @@ func (e *Entry) problems() (p []string) {
 	if len(e.Remedy) == 0 && e.Never == "" {
 		p = append(p, "no remedy")
 	}
+	if e.Hold.Raise < 0 || e.Hold.Clear < 0 {
+		p = append(p, "negative hold")
+	}
+	if a := e.Auto; a != nil && (a.Action == "" || a.Budget < 1 || a.Budget > maxBudget || a.Per <= 0 || a.Backoff < 0) {
+		p = append(p, fmt.Sprintf("automatic remedy needs an action, a budget of 1 to %d and its time", maxBudget))
+	}
+	p = append(p, e.escalationProblems()...)
 	steps := slices.Clone(e.Remedy)
 	for _, v := range e.Variants {
 		if v.Name == "" {
@@ -191,6 +198,17 @@ func (e *Entry) problems() (p []string) {
 		if slices.Contains(commonFacts, key) || slices.Contains(commonReadings, key) {
 			p = append(p, "sense key "+key+" is common to all codes")
 		}
+	}
+	return p
+}
+
+func (e *Entry) escalationProblems() (p []string) {
+	floor := Escalation{}
+	for i, s := range e.Escalate {
+		if s.After <= floor.After || s.To <= floor.To || s.To > Critical {
+			p = append(p, fmt.Sprintf("escalation %d does not come later and higher than the one before", i+1))
+		}
+		floor = s
 	}
 	return p
 }

@@ -73,7 +73,7 @@ type Event struct {
 	Causes     []Key     `json:"causes,omitempty"` // raise, adopt: declared causes; mask: those in force
 	Occurrence uint64    `json:"occurrence,omitempty"`
 	Notice     uint64    `json:"notice,omitempty"` // adopt: the newest that any receiver knows
-	Count      int       `json:"count,omitempty"` // flap-off: transitions swallowed; prune: events removed
+	Count      int       `json:"count,omitempty"`  // flap-off: transitions swallowed; prune: events removed
 
 	By     string    `json:"by,omitempty"`     // operator, or automatic action
 	Reason string    `json:"reason,omitempty"` // clear: Verified...; operator: their words; verify-inconclusive: what blocked the look

@@ -87,6 +87,8 @@ type live struct {
 	lookedWall  int64         // when that look started, Unix nanoseconds
 	changedAt   time.Duration // of the raise or the last change event
 
+	seq uint64 // of the fault's last event, if the journal stamped it
+
 	newest *newest // nil if it says what the belief says
 	rare   *rare   // nil if all of it is zero
 }

@@ -121,9 +121,8 @@ func (b *Belief) foldChange(ev Event) {
 }
 
 func (b *Belief) foldRemedy(ev Event) {
-	const keep = 32 // budgets are small; older starts no longer count
 	starts := append(slices.Clone(b.Auto.starts()), ev.Clock)
-	b.Auto = &AutoRun{InFlight: ev.By, Starts: starts[max(0, len(starts)-keep):]}
+	b.Auto = &AutoRun{InFlight: ev.By, Starts: starts[max(0, len(starts)-maxBudget):]}
 }
 
 func (a *AutoRun) starts() []Clock {

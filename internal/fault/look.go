@@ -15,34 +15,50 @@ type Outcome struct {
 	HoldEnd time.Duration
 	// Refused lists faults that were present but not raised: the limit.
 	Refused []Key
+	// Withheld lists faults whose change was taken back: the store fails.
+	Withheld []Key
 }
 
 // Look applies all that a look said, in order; a complete look retires the
-// sub-resources that it did not name.
-func (s *Set) Look(l *Look, now Now) (Outcome, error) {
+// sub-resources that it did not name. After an error what came before it
+// stands: go back to a checkpoint.
+func (s *Set) Look(l *Look, now Now) (Outcome, error) { return s.look(l, now, false) }
+
+// LookHolding is Look while the store fails: what may stand in memory does, the
+// rest is taken back and named in Outcome.Withheld, so that a clear that cannot
+// be stored costs no raise of the same look.
+func (s *Set) LookHolding(l *Look, now Now) (Outcome, error) { return s.look(l, now, true) }
+
+func (s *Set) look(l *Look, now Now, holding bool) (Outcome, error) {
 	var out Outcome
-	for _, o := range l.Observations {
-		o.Look = l
-		if _, followed := s.followers[o.Key]; followed {
-			s.tried[o.Key] = l.Started
-		}
-		events, err := s.Apply(o.Key, o, now)
+	apply := func(k Key, in Input) error {
+		events, held, err := s.apply(k, in, now, holding)
 		if err != nil {
-			return out, err
+			return err
+		}
+		if !held {
+			out.Withheld = append(out.Withheld, k)
 		}
 		out.Events = append(out.Events, events...)
 		now = now.After(events)
-		if _, refused := s.refused[o.Key]; refused {
+		return nil
+	}
+	for _, o := range l.Observations {
+		o.Look = l
+		if _, followed := s.followers[o.Key]; followed {
+			s.tried[o.Key] = max(s.tried[o.Key], l.Started)
+		}
+		if err := apply(o.Key, o); err != nil {
+			return out, err
+		}
+		if _, refused := s.refused[o.Key]; refused && o.Verdict == Present {
 			out.Refused = append(out.Refused, o.Key)
 		}
 	}
 	for _, k := range s.unnamed(l) {
-		events, err := s.Apply(k, Retire{}, now)
-		if err != nil {
+		if err := apply(k, Retire{}); err != nil {
 			return out, err
 		}
-		out.Events = append(out.Events, events...)
-		now = now.After(events)
 	}
 	s.outlook(l, &out, now)
 	return out, nil
@@ -56,8 +72,8 @@ func (n Now) After(events []Event) Now {
 	return n
 }
 
-// unnamed returns the active or shelved faults below the resource of a complete
-// look that it did not name.
+// unnamed returns what a complete look did not name below its resource, and
+// what no newer look has seen there.
 func (s *Set) unnamed(l *Look) []Key {
 	if !l.Complete {
 		return nil
@@ -66,10 +82,23 @@ func (s *Set) unnamed(l *Look) []Key {
 	for _, o := range l.Observations {
 		named[o.Key] = true
 	}
+	return s.concerning(func(k Key, f *Fault) bool {
+		return !named[k] && k.Resource != l.Resource && Covers(l.Resource, k.Resource) && slices.Contains(l.Codes, k.Code) &&
+			(f == nil || (f.Check == "" || f.Check == l.Check) && f.live.lastPresent < l.Started)
+	})
+}
+
+// concerning returns the keys that want accepts among the faults that are
+// active, shelved or pending, and those refused for the limit (f is nil).
+func (s *Set) concerning(want func(k Key, f *Fault) bool) []Key {
 	var keys []Key
 	for k, f := range s.faults {
-		if !named[k] && k.Resource != l.Resource && Covers(l.Resource, k.Resource) &&
-			slices.Contains(l.Codes, k.Code) && (f.Active || f.Shelf != nil) && f.Check == l.Check {
+		if f.concerns() && want(k, f) {
+			keys = append(keys, k)
+		}
+	}
+	for k := range s.refused {
+		if f := s.faults[k]; (f == nil || !f.concerns()) && want(k, f) {
 			keys = append(keys, k)
 		}
 	}
@@ -83,7 +112,7 @@ func (s *Set) outlook(l *Look, out *Outcome, now Now) {
 		if f == nil {
 			continue
 		}
-		e, _ := s.cat.Get(o.Key.Code)
+		e := s.entry(o.Key.Code)
 		var hold time.Duration
 		switch f.Condition() {
 		case Pending:
@@ -97,7 +126,7 @@ func (s *Set) outlook(l *Look, out *Outcome, now Now) {
 			continue
 		}
 		out.Active = true
-		left := max(time.Millisecond, hold-(now.Boot-f.live.runFrom))
+		left := max(time.Millisecond, hold-(now.Boot-f.live.get().runFrom))
 		if out.HoldEnd == 0 || left < out.HoldEnd {
 			out.HoldEnd = left
 		}
@@ -107,15 +136,8 @@ func (s *Set) outlook(l *Look, out *Outcome, now Now) {
 // Owners tells, of every key, whether a check judges it.
 type Owners interface{ Owns(Key) bool }
 
-// Orphans returns the keys, active or shelved, that no check owns any more: no
-// fault outlives its check.
+// Orphans returns the keys that no check owns any more, to be retired: no fault
+// outlives its check.
 func (s *Set) Orphans(owners Owners) []Key {
-	var keys []Key
-	for k, f := range s.faults {
-		if (f.Active || f.Shelf != nil) && !owners.Owns(k) {
-			keys = append(keys, k)
-		}
-	}
-	slices.SortFunc(keys, compareKeys)
-	return keys
+	return s.concerning(func(k Key, _ *Fault) bool { return !owners.Owns(k) })
 }

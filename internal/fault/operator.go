@@ -10,6 +10,7 @@ var (
 	ErrNotActive  = errors.New("the fault is not active")
 	ErrNoReason   = errors.New("a reason is needed")
 	ErrNotShelved = errors.New("the fault is not on the shelf")
+	ErrFixing     = errors.New("the fault is marked fixed and a look is about to decide")
 	ErrNotAcked   = errors.New("the fault is not acknowledged")
 	ErrShelfTime  = fmt.Errorf("a shelf needs an end, at most %d days from now", int(MaxShelf.Hours()/24))
 )
@@ -20,6 +21,9 @@ func CheckOperator(f *Fault, op Operator) error {
 	case OpAck, OpFix:
 		if !f.Active {
 			return ErrNotActive
+		}
+		if op.Op == OpAck && f.Mark != nil && f.Mark.Kind == OpFix {
+			return ErrFixing // an ack would take the mark's place, and its answer would be lost
 		}
 	case OpUnack:
 		if f.Mark == nil || f.Mark.Kind != OpAck {
@@ -63,7 +67,8 @@ func (s *stepper) operator(in Operator) {
 	if in.Op != OpFix {
 		return
 	}
-	s.f.live.fixOrder, s.f.live.fixAnswered = s.now.Order, false
+	s.f.live.fixAnswered = false
+	s.f.live.edit(func(r *rare) { r.fixOrder = s.now.Order })
 	if s.e.ByOperator {
 		s.clear(ByTheOperator, TriggerOperator)
 	}

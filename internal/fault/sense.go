@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Pair is one piece of evidence.
@@ -115,7 +116,22 @@ func (s Sense) limit(n int) (out Sense, cut bool) {
 	return out, true
 }
 
-const ellipsis = "…"
+const (
+	ellipsis    = "…"
+	replacement = "\uFFFD"
+)
+
+// valid returns s with whatever is not UTF-8 replaced.
+func (s Sense) valid() Sense {
+	if !slices.ContainsFunc(s, func(p Pair) bool { return !utf8.ValidString(p.Key) || !utf8.ValidString(p.Value) }) {
+		return s
+	}
+	m := make(map[string]string, len(s))
+	for _, p := range s {
+		m[strings.ToValidUTF8(p.Key, replacement)] = strings.ToValidUTF8(p.Value, replacement)
+	}
+	return NewSense(m)
+}
 
 // clip keeps at most n bytes of s, ends on a whole rune, and marks the loss.
 func clip(s string, n int) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -26,7 +27,7 @@ type Set struct {
 	cat       *Catalogue
 	limits    Limits
 	faults    map[Key]*Fault
-	byID      map[uint64]Key
+	byID      map[uint64]*Fault
 	followers map[Key][]Key // cause -> active faults that declare it
 	nextID    uint64
 	summary   Summary
@@ -46,7 +47,7 @@ type saved struct {
 func NewSet(cat *Catalogue, limits Limits) *Set {
 	return &Set{
 		cat: cat, limits: limits, nextID: 1,
-		faults: map[Key]*Fault{}, byID: map[uint64]Key{}, followers: map[Key][]Key{}, tried: map[Key]uint64{},
+		faults: map[Key]*Fault{}, byID: map[uint64]*Fault{}, followers: map[Key][]Key{}, tried: map[Key]uint64{},
 		refused: map[Key]struct{}{}, cut: map[Key]struct{}{},
 	}
 }
@@ -59,21 +60,23 @@ var ErrUnknownCode = errors.New("no such fault code")
 func (s *Set) Restore(beliefs []Belief, boot Event) {
 	for _, b := range beliefs {
 		f := Fold(Fault{Belief: b}, boot)
-		f.live.takenOver = boot.Clock.Boot
+		f.live.lookedAt = boot.Clock.Boot
 		s.nextID = max(s.nextID, b.ID+1)
 		s.put(&f)
 	}
 	s.log = s.log[:0]
 }
 
-// Get returns the fault of key; nil if there is none. It must not be changed
-// and is valid until the next call that changes the set.
+// Get returns the fault of key; nil if there is none. It must not be changed.
+// The set never changes it either: a change puts another in its place.
 func (s *Set) Get(k Key) *Fault { return s.faults[k] }
 
 // Find returns the key of the fault with that id.
 func (s *Set) Find(id uint64) (Key, bool) {
-	k, ok := s.byID[id]
-	return k, ok
+	if f := s.byID[id]; f != nil {
+		return f.Key, true
+	}
+	return Key{}, false
 }
 
 // Stamp records the number that the journal gave the fault's last event.
@@ -113,17 +116,22 @@ func (s *Set) step(k Key, e *Entry, in Input, now *Now) []Event {
 	if old != nil {
 		f = *old
 	}
-	if o, ok := in.(Observation); ok {
-		in = s.bound(o)
+	if _, ok := in.(RemedyStart); ok && s.remedying(k.Resource) {
+		return nil
 	}
+	in, cut := s.bound(in)
 	next, events := Step(f, e, in, *now)
 	if s.overLimit(&next, events) {
 		s.refused[k] = struct{}{}
 		return nil
 	}
-	delete(s.refused, k)
-	if old == nil && len(events) == 0 && next.live.running == Unknown {
-		return nil // nothing to remember
+	s.strain(&f, &next, in, cut)
+	if next.blank() {
+		if old != nil {
+			s.save(k, old)
+			s.remove(k)
+		}
+		return nil
 	}
 	s.save(k, old)
 	if old == nil {
@@ -143,19 +151,40 @@ func (s *Set) overLimit(f *Fault, events []Event) bool {
 // own faults are exempt, or reaching the limit could not be told.
 func counted(k Key) bool { return !k.Drill() && !Covers("system", string(k.Code)) }
 
-// bound cuts text and sense to their limits.
-func (s *Set) bound(o Observation) Observation {
-	var cut bool
-	o.Sense, cut = o.Sense.limit(s.limits.SenseBytes)
-	if n := s.limits.TextBytes; n > 0 && len(o.Text) > n {
-		o.Text, cut = clip(o.Text, n-len(ellipsis)), true
+// bound makes text and sense of an observation valid UTF-8, or they would come
+// back from the journal as something else, and cuts them to their limits.
+func (s *Set) bound(in Input) (_ Input, cut bool) {
+	o, ok := in.(Observation)
+	if !ok || o.Text == "" && len(o.Sense) == 0 {
+		return in, false
 	}
-	if cut && o.Verdict == Present {
-		s.cut[o.Key] = struct{}{}
-	} else {
-		delete(s.cut, o.Key)
+	text := strings.ToValidUTF8(o.Text, replacement)
+	sense, cut := o.Sense.valid().limit(s.limits.SenseBytes)
+	if n := s.limits.TextBytes; n > 0 && len(text) > n {
+		text, cut = clip(text, max(0, n-len(ellipsis))), true
 	}
-	return o
+	o.Text, o.Sense = text, sense
+	return o, cut
+}
+
+// strain keeps the lists of what met a limit, for what a look of the owner's
+// says and for what is gone. Drills strain nothing.
+func (s *Set) strain(was, f *Fault, in Input, cut bool) {
+	o, look := in.(Observation)
+	if look && (o.Verdict == Unknown || was.foreign(o.Look.Check)) {
+		return
+	}
+	if _, retired := in.(Retire); look || retired {
+		delete(s.refused, f.Key)
+	}
+	switch {
+	case !f.Active && f.live.running != Present:
+		delete(s.cut, f.Key)
+	case look && cut && !f.Key.Drill():
+		s.cut[f.Key] = struct{}{}
+	case look:
+		delete(s.cut, f.Key)
+	}
 }
 
 // put stores a fault and keeps the indexes and counters true.
@@ -165,7 +194,7 @@ func (s *Set) put(f *Fault) {
 		s.summary.count(old, -1)
 	}
 	s.faults[f.Key] = f
-	s.byID[f.ID] = f.Key
+	s.byID[f.ID] = f
 	s.summary.count(f, +1)
 	if old != nil && old.Active == f.Active && slices.Equal(old.Causes, f.Causes) {
 		return
@@ -225,40 +254,33 @@ func (s *Set) Revert(checkpoint int) {
 	s.log = s.log[:checkpoint]
 }
 
-// Forget removes cleared faults for ever: history that was pruned.
-func (s *Set) Forget(keys ...Key) {
+// Forget removes cleared faults for ever, history that was pruned, and returns
+// those it did remove. What is active, pending or shelved stays.
+func (s *Set) Forget(keys ...Key) (gone []Key) {
 	for _, k := range keys {
-		if f := s.faults[k]; f != nil && !f.Active {
+		if f := s.faults[k]; f != nil && !f.concerns() {
 			s.remove(k)
+			gone = append(gone, k)
 		}
 	}
+	return gone
+}
+
+// concerns claims that somebody may still care about the fault's being there.
+func (f *Fault) concerns() bool {
+	return f.Active || f.Shelf != nil || f.live.running == Present
 }
 
 // Ticking returns the keys of the faults that time can move.
 func (s *Set) Ticking(now Clock) []Key {
 	var keys []Key
 	for k, f := range s.faults {
-		if f.due(now) {
+		if f.due(s.entry, now) {
 			keys = append(keys, k)
 		}
 	}
 	slices.SortFunc(keys, compareKeys)
 	return keys
-}
-
-// due claims that a Tick would do something; it must agree with stepper.tick.
-func (f *Fault) due(now Clock) bool {
-	if f.Shelf != nil && f.Shelf.End.Reached(now) {
-		return true
-	}
-	if !f.Active {
-		return false
-	}
-	return f.Mark != nil && f.Mark.Due != nil && f.Mark.Due.Reached(now) ||
-		f.Escalate != nil && f.Escalate.Reached(now) ||
-		!f.StaleTold && f.overdue(now) ||
-		f.live.factsWait && now.Boot-f.live.changedAt >= factPause ||
-		f.Flapping && f.penalty(now) < flapOff
 }
 
 func compareKeys(a, b Key) int {

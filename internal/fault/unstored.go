@@ -2,6 +2,63 @@ package fault
 
 import "fmt"
 
+// Holdable claims that the events of one input may stand in memory while the
+// store fails and be written later: they make a fault more visible, never less,
+// and nobody was promised that they are kept. before is the fault of the first
+// event as it was; nil if there was none.
+func Holdable(before *Fault, events []Event) bool {
+	if len(events) == 0 {
+		return true
+	}
+	f := Fault{}
+	if before != nil {
+		f = *before
+	}
+	for _, ev := range events {
+		after := Fold(f, ev)
+		if !holdable(&f, &after, ev) {
+			return false
+		}
+		f = after
+	}
+	return true
+}
+
+func holdable(before, after *Fault, ev Event) bool {
+	switch ev.Kind {
+	case KindRaise, KindAdopt, KindEscalate, KindMask, KindUnmask, KindStale, KindFresh, KindFlapOn,
+		KindVerifyFailed, KindVerifyInconclusive, KindBoot, KindClockStep:
+		return true
+	case KindChange:
+		return ev.Lent != nil || after.Shown() > before.Shown()
+	case KindUnshelve:
+		return before.Shelf != nil && before.Shelf.End.Reached(ev.Clock)
+	}
+	return false
+}
+
+// ApplyHolding is Apply while the store fails: a change that may not stand in
+// memory is taken back, and held is false.
+func (s *Set) ApplyHolding(k Key, in Input, now Now) (events []Event, held bool, err error) {
+	return s.apply(k, in, now, true)
+}
+
+func (s *Set) apply(k Key, in Input, now Now, holding bool) (events []Event, held bool, err error) {
+	before, checkpoint := s.faults[k], s.Checkpoint()
+	events, err = s.Apply(k, in, now)
+	if err != nil || !holding || Holdable(before, events) {
+		return events, true, err
+	}
+	s.Revert(checkpoint)
+	if o, ok := in.(Observation); ok && before != nil && o.Verdict == Present && !before.foreign(o.Look.Check) {
+		f := *before // the change is not made, but no older look may clear the fault now
+		f.live.lastPresent = max(f.live.lastPresent, o.Look.Ended)
+		s.save(k, before)
+		s.put(&f)
+	}
+	return nil, false, nil
+}
+
 // Withdrawn holds changes that were taken back and may be made again.
 type Withdrawn []saved
 
@@ -20,20 +77,28 @@ func (s *Set) Withdraw(checkpoint int) Withdrawn {
 // have changed in between.
 func (s *Set) Reinstate(w Withdrawn) {
 	for _, change := range w {
+		if change.was == nil {
+			s.remove(change.key)
+			continue
+		}
 		s.put(change.was)
 	}
 	s.Commit()
 }
 
 // Touched returns the faults that changed since the checkpoint, as they are
-// now, each once, in the order of their first change. They must not be changed.
+// now, each once, in the order of their first change; not those that are gone
+// again, which no event concerned. They must not be changed.
 func (s *Set) Touched(checkpoint int) []*Fault {
 	seen := make(map[Key]struct{}, len(s.log)-checkpoint)
 	faults := make([]*Fault, 0, len(s.log)-checkpoint)
 	for _, change := range s.log[checkpoint:] {
-		if _, dup := seen[change.key]; !dup {
-			seen[change.key] = struct{}{}
-			faults = append(faults, s.faults[change.key])
+		if _, dup := seen[change.key]; dup {
+			continue
+		}
+		seen[change.key] = struct{}{}
+		if f := s.faults[change.key]; f != nil {
+			faults = append(faults, f)
 		}
 	}
 	return faults

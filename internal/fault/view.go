@@ -100,8 +100,9 @@ const wordBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 // that want accepts; more claims that others follow. want sees the stored
 // fault and must not keep it.
 func (s *Set) Page(after uint64, n int, want func(*Fault) bool, now Clock) (views []View, more bool) {
-	for _, f := range s.ordered[s.above(after):] {
-		if !want(f) {
+	for id := after + 1; id < s.nextID; id++ {
+		f := s.byID[id]
+		if f == nil || !want(f) {
 			continue
 		}
 		if len(views) == n {
