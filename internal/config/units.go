@@ -31,12 +31,12 @@ func ParseDuration(s string) (time.Duration, error) {
 	units := durationUnits()
 	var sum time.Duration
 	for rest := s; rest != "" || s == ""; {
-		n, name, tail, err := number(rest)
+		q, tail, err := split(rest)
 		if err != nil {
 			return 0, fmt.Errorf("%q is not a time span: %w", s, err)
 		}
 		rest = tail
-		for len(units) > 0 && units[0].name != name {
+		for len(units) > 0 && units[0].name != q.unit {
 			units = units[1:]
 		}
 		if len(units) == 0 {
@@ -44,10 +44,10 @@ func ParseDuration(s string) (time.Duration, error) {
 		}
 		size := units[0].size
 		units = units[1:]
-		if n > int64(math.MaxInt64-sum)/int64(size) {
+		if q.n > int64(math.MaxInt64-sum)/int64(size) {
 			return 0, fmt.Errorf("%q is not a time span: it is longer than 292 years", s)
 		}
-		sum += time.Duration(n) * size
+		sum += time.Duration(q.n) * size
 	}
 	return sum, nil
 }
@@ -70,18 +70,18 @@ func FormatDuration(d time.Duration) string {
 // ParseSize reads a number of bytes: "512B", "4KiB", "8MiB", "2GiB", "1TiB". It takes no sign, no fraction and no bare
 // number.
 func ParseSize(s string) (int64, error) {
-	n, name, rest, err := number(s)
+	q, rest, err := split(s)
 	if err != nil {
 		return 0, fmt.Errorf("%q is not a size: %w", s, err)
 	}
 	for _, u := range sizeUnits() {
-		if u.name != name || rest != "" {
+		if u.name != q.unit || rest != "" {
 			continue
 		}
-		if n > math.MaxInt64/u.size {
+		if q.n > math.MaxInt64/u.size {
 			return 0, fmt.Errorf("%q is not a size: it is too large", s)
 		}
-		return n * u.size, nil
+		return q.n * u.size, nil
 	}
 	return 0, fmt.Errorf("%q is not a size: its unit is one of B, KiB, MiB, GiB and TiB", s)
 }
@@ -96,15 +96,21 @@ func FormatSize(n int64) string {
 	return "0B"
 }
 
-// number splits "12kB34s" into 12, "kB" and "34s".
-func number(s string) (n int64, unit, rest string, err error) {
+// quantity is a number with its unit, as in "12kB".
+type quantity struct {
+	n    int64
+	unit string
+}
+
+// split takes the first quantity off s: "1d12h" is 1 d and "12h".
+func split(s string) (q quantity, rest string, err error) {
 	digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
 	if digits == 0 {
-		return 0, "", "", errors.New("it does not begin with a number")
+		return q, "", errors.New("it does not begin with a number")
 	}
-	n, err = strconv.ParseInt(s[:digits], 10, 64)
+	q.n, err = strconv.ParseInt(s[:digits], 10, 64)
 	if err != nil {
-		return 0, "", "", errors.New("its number is too large")
+		return q, "", errors.New("its number is too large")
 	}
 	rest = s[digits:]
 	letters := strings.IndexAny(rest, "0123456789")
@@ -112,7 +118,8 @@ func number(s string) (n int64, unit, rest string, err error) {
 		letters = len(rest)
 	}
 	if letters == 0 {
-		return 0, "", "", errors.New("its number has no unit")
+		return q, "", errors.New("its number has no unit")
 	}
-	return n, rest[:letters], rest[letters:], nil
+	q.unit = rest[:letters]
+	return q, rest[letters:], nil
 }
