@@ -60,11 +60,27 @@ func (r *Report) PresentAt(s fault.Severity, code fault.Code, err error, sense m
 	r.judge(code, o)
 }
 
+// Advise gives the steps that mend the fault just judged Present, where the look
+// knows better than the catalogue: an exact line, a name, an address.
+func (r *Report) Advise(code fault.Code, steps ...fault.Remedy) {
+	k := fault.Key{Code: code, Resource: r.resource}
+	if o, ok := r.look.judged[k]; ok && o.Verdict == fault.Present {
+		o.Remedy = steps
+		r.look.judged[k] = o
+	}
+}
+
 // Absent says that the look proved the faults not there.
 func (r *Report) Absent(codes ...fault.Code) {
 	for _, code := range codes {
 		r.judge(code, fault.Observation{Verdict: fault.Absent})
 	}
+}
+
+// Unknown says why the look could not judge the code: something known held it
+// back. It changes nothing, as not judging does.
+func (r *Report) Unknown(code fault.Code, why string) {
+	r.judge(code, fault.Observation{Text: why})
 }
 
 // NotApplicable says that the fault cannot be here, and why.

@@ -68,6 +68,7 @@ type Event struct {
 	Lent       *Severity `json:"lent,omitempty"`     // change: the severity lent by masked faults
 	Text       string    `json:"text,omitempty"`
 	Sense      Sense     `json:"sense,omitempty"`
+	Remedy     []Remedy  `json:"remedy,omitempty"` // raise, change: the look's own steps
 	Check      string    `json:"check,omitempty"`
 	Every      int64     `json:"every,omitempty"`  // interval of the owner check, ns
 	Causes     []Key     `json:"causes,omitempty"` // raise, adopt: declared causes; mask: those in force

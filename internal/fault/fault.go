@@ -21,8 +21,9 @@ type Belief struct {
 
 	Text     string        `json:"text,omitempty"`
 	Sense    Sense         `json:"sense,omitempty"`
-	Check    string        `json:"check,omitempty"` // its owner
-	Every    time.Duration `json:"every,omitempty"` // the owner's interval
+	Remedy   []Remedy      `json:"remedy,omitempty"` // the look's own steps; nil: the catalogue's
+	Check    string        `json:"check,omitempty"`  // its owner
+	Every    time.Duration `json:"every,omitempty"`  // the owner's interval
 	Causes   []Key         `json:"causes,omitempty"`
 	MaskedBy []Key         `json:"masked_by,omitempty"` // as last announced
 
@@ -95,8 +96,9 @@ type live struct {
 
 // newest is what the newest look said, readings included.
 type newest struct {
-	text  string
-	sense Sense
+	text   string
+	sense  Sense
+	remedy []Remedy
 }
 
 // rare is what few faults have at any time. It is never changed in place,
@@ -159,17 +161,22 @@ func (b *Belief) Shown() Severity { return max(b.Severity, b.Escalated, b.Lent) 
 
 // Latest returns the newest text and evidence, readings included.
 func (f *Fault) Latest() (string, Sense) {
+	n := f.newest()
+	return n.text, n.sense
+}
+
+func (f *Fault) newest() newest {
 	if f.live.newest == nil {
-		return f.Text, f.Sense
+		return newest{f.Text, f.Sense, f.Remedy}
 	}
-	return f.live.newest.text, f.live.newest.sense
+	return *f.live.newest
 }
 
 // latest keeps what a look said where it differs from the belief.
 func (f *Fault) latest(o Observation) {
 	f.live.newest = nil
 	if o.Text != f.Text || !slices.Equal(o.Sense, f.Sense) {
-		f.live.newest = &newest{o.Text, o.Sense}
+		f.live.newest = &newest{o.Text, o.Sense, o.Remedy}
 	}
 }
 

@@ -84,7 +84,8 @@ func (b *Belief) foldKind(ev Event) {
 func (b *Belief) foldRaise(ev Event) {
 	b.Active = true
 	b.Severity, b.Escalated, b.Lent = ev.Severity, None, None
-	b.Text, b.Sense, b.Check, b.Every, b.Causes = ev.Text, ev.Sense, ev.Check, time.Duration(ev.Every), ev.Causes
+	b.Text, b.Sense, b.Remedy = ev.Text, ev.Sense, ev.Remedy
+	b.Check, b.Every, b.Causes = ev.Check, time.Duration(ev.Every), ev.Causes
 	b.Raised, b.Changed, b.Cleared, b.ClearReason = ev.At, ev.At, time.Time{}, ""
 	b.Mark, b.MaskedBy, b.StaleTold, b.Flapping = nil, nil, false, false
 	b.Escalate, b.Escalations = ev.Due, 0
@@ -113,7 +114,7 @@ func (b *Belief) foldChange(ev Event) {
 	if ev.Lent != nil {
 		b.Lent = *ev.Lent
 	} else {
-		b.Severity, b.Text, b.Sense = ev.Severity, ev.Text, ev.Sense
+		b.Severity, b.Text, b.Sense, b.Remedy = ev.Severity, ev.Text, ev.Sense, ev.Remedy
 	}
 	if b.Shown() != shown {
 		b.Notice++

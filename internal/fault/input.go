@@ -15,6 +15,7 @@ type Observation struct {
 	Severity Severity // None: the entry's
 	Text     string   // the error that showed it, for people; may be empty
 	Sense    Sense
+	Remedy   []Remedy // steps that the look knows better than the catalogue; nil: the catalogue's
 	Look     *Look
 }
 

@@ -94,7 +94,7 @@ func (s *stepper) pending(o Observation) {
 	}
 	causes := s.bounded(o.Look.Causes)
 	s.emit(Event{
-		Kind: KindRaise, Severity: s.severity(o), Text: o.Text, Sense: o.Sense, Check: o.Look.Check,
+		Kind: KindRaise, Severity: s.severity(o), Text: o.Text, Sense: o.Sense, Remedy: o.Remedy, Check: o.Look.Check,
 		Every: int64(o.Look.Every), Causes: causes, Occurrence: s.f.Occurrence + 1,
 		Due: s.nextEscalation(0), Trig: o.Look.Trigger,
 	})
@@ -134,11 +134,11 @@ func (s *stepper) compare(o Observation) {
 		s.f.latest(o)
 		return
 	}
-	s.change(severity, o.Text, o.Sense, o.Look.Trigger)
+	s.change(severity, newest{o.Text, o.Sense, o.Remedy}, o.Look.Trigger)
 }
 
-func (s *stepper) change(severity Severity, text string, sense Sense, t Trigger) {
-	s.emit(Event{Kind: KindChange, Severity: severity, Text: text, Sense: sense, Trig: t})
+func (s *stepper) change(severity Severity, n newest, t Trigger) {
+	s.emit(Event{Kind: KindChange, Severity: severity, Text: n.text, Sense: n.sense, Remedy: n.remedy, Trig: t})
 	s.f.live.newest, s.f.live.factsWait = nil, false
 	s.f.live.changedAt = s.now.Boot
 }

@@ -26,6 +26,16 @@ func (s *Set) relate(k Key, now *Now) []Event {
 	return events
 }
 
+// Settle brings every mask and lent severity in line. It is for beliefs that do
+// not all come from one moment: what was salvaged from a damaged store.
+func (s *Set) Settle(now Now) []Event {
+	var events []Event
+	for _, k := range s.Keys() {
+		events = append(events, s.relate(k, &now)...)
+	}
+	return events
+}
+
 func (s *Set) causesOf(k Key) []Key {
 	if f := s.faults[k]; f != nil {
 		return f.Causes

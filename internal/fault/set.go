@@ -155,7 +155,7 @@ func counted(k Key) bool { return !k.Drill() && !Covers("system", string(k.Code)
 // back from the journal as something else, and cuts them to their limits.
 func (s *Set) bound(in Input) (_ Input, cut bool) {
 	o, ok := in.(Observation)
-	if !ok || o.Text == "" && len(o.Sense) == 0 {
+	if !ok || o.Text == "" && len(o.Sense) == 0 && len(o.Remedy) == 0 {
 		return in, false
 	}
 	text := strings.ToValidUTF8(o.Text, replacement)
@@ -163,8 +163,32 @@ func (s *Set) bound(in Input) (_ Input, cut bool) {
 	if n := s.limits.TextBytes; n > 0 && len(text) > n {
 		text, cut = clip(text, max(0, n-len(ellipsis))), true
 	}
-	o.Text, o.Sense = text, sense
-	return o, cut
+	steps, cutSteps := boundSteps(o.Remedy, s.limits.SenseBytes)
+	o.Text, o.Sense, o.Remedy = text, sense, steps
+	return o, cut || cutSteps
+}
+
+// boundSteps cuts the texts of a look's own steps: lines in them are built from
+// what foreign machines sent. A command is dropped rather than cut.
+func boundSteps(steps []Remedy, n int) (_ []Remedy, cut bool) {
+	if n <= 0 {
+		return steps, false
+	}
+	for i, s := range steps {
+		if len(s.Text) <= n && len(s.Command) <= n {
+			continue
+		}
+		if !cut {
+			steps, cut = slices.Clone(steps), true
+		}
+		if len(s.Text) > n {
+			steps[i].Text = clip(s.Text, max(0, n-len(ellipsis)))
+		}
+		if len(s.Command) > n {
+			steps[i].Command = ""
+		}
+	}
+	return steps, cut
 }
 
 // strain keeps the lists of what met a limit, for what a look of the owner's

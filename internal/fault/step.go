@@ -71,8 +71,7 @@ func (s *stepper) tick(urgent bool) {
 		return
 	}
 	if s.f.factsDue(now) {
-		text, sense := s.f.Latest()
-		s.change(s.f.Severity, text, sense, "")
+		s.change(s.f.Severity, s.f.newest(), "")
 	}
 	if s.f.calm(now) {
 		s.flapOff()

@@ -38,7 +38,8 @@ func holdable(before, after *Fault, ev Event) bool {
 }
 
 // ApplyHolding is Apply while the store fails: a change that may not stand in
-// memory is taken back, and held is false.
+// memory is taken back, and held is false. Of a Present even then remains that
+// it was seen: it answers an operator's fix and outdates older looks.
 func (s *Set) ApplyHolding(k Key, in Input, now Now) (events []Event, held bool, err error) {
 	return s.apply(k, in, now, true)
 }
@@ -50,11 +51,10 @@ func (s *Set) apply(k Key, in Input, now Now, holding bool) (events []Event, hel
 		return events, true, err
 	}
 	s.Revert(checkpoint)
-	if o, ok := in.(Observation); ok && before != nil && o.Verdict == Present && !before.foreign(o.Look.Check) {
-		f := *before // the change is not made, but no older look may clear the fault now
-		f.live.lastPresent = max(f.live.lastPresent, o.Look.Ended)
-		s.save(k, before)
-		s.put(&f)
+	if o, ok := in.(Observation); ok && o.Verdict == Present {
+		o.Severity, o.Text, o.Sense = before.Severity, before.Text, before.Sense
+		events, err = s.Apply(k, o, now)
+		return events, false, err
 	}
 	return nil, false, nil
 }

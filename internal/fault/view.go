@@ -43,6 +43,9 @@ func (s *Set) View(k Key, now Clock) (View, bool) {
 	v.Text, v.Sense = f.Latest()
 	v.Seq = f.live.seq
 	v.Title, v.Cause, v.Remedy = e.Render(k.Resource, v.Sense)
+	if steps := f.newest().remedy; len(steps) > 0 {
+		v.Remedy = steps
+	}
 	return v, true
 }
 

@@ -98,6 +98,11 @@ type (
 	// Driller has drills. Each call makes fresh ones: a drill keeps what it
 	// prepared between its steps.
 	Driller interface{ Drills() []Drill }
+	// Describer says in a sentence what the subsystem protects right now, or what
+	// is not configured.
+	Describer interface {
+		Describe() (text string, configured bool)
+	}
 	// Preflighter foresees what a planned change would break.
 	Preflighter interface {
 		Preflight(ctx context.Context, c wire.Change) []wire.Finding

@@ -1,0 +1,200 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"allclear/internal/check"
+	"allclear/internal/fault"
+)
+
+// The codes that the agent itself owns. Their resource is the part of the
+// agent that they concern.
+const (
+	CodeStoreFailing   fault.Code = "system/store-failing"
+	CodeStateReset     fault.Code = "system/state-reset"
+	CodeEventlogFull   fault.Code = "system/eventlog-full"
+	CodeLimitReached   fault.Code = "system/limit-reached"
+	CodeConfigRejected fault.Code = "system/config-rejected"
+)
+
+const (
+	storeResource  = "journal"
+	configResource = "config"
+	storeCheckID   = "agent.journal@" + storeResource
+	configCheckID  = "agent.config@" + configResource
+)
+
+// ownChecks look at the agent's own parts.
+func (a *Agent) ownChecks() []check.Check {
+	return []check.Check{
+		{
+			Name: "agent.journal", Resource: storeResource, Every: 30 * time.Second, Fast: 5 * time.Second,
+			Codes: []fault.Code{CodeStoreFailing, CodeStateReset, CodeEventlogFull, CodeLimitReached},
+			Run:   a.lookAtJournal,
+		},
+		{
+			Name: "agent.config", Resource: configResource, Every: time.Minute,
+			Codes: []fault.Code{CodeConfigRejected}, Run: a.lookAtConfig,
+		},
+	}
+}
+
+func (a *Agent) lookAtJournal(_ context.Context, r *check.Report) {
+	h := a.opts.Recorder.Health()
+	_, seq := a.opts.Recorder.Head()
+	if h.Failing.IsZero() && h.Held == 0 {
+		r.Absent(CodeStoreFailing)
+		r.Proved("event %d is on disk, nothing is held in memory", seq)
+	} else {
+		r.Present(CodeStoreFailing, errors.New(h.Error), map[string]string{
+			"held": strconv.Itoa(h.Held), "since": h.Failing.UTC().Format(time.RFC3339), "error": h.Error,
+		})
+	}
+	if h.SetAside != "" {
+		r.Present(CodeStateReset, fmt.Errorf("the database was damaged and set aside as %s", h.SetAside), map[string]string{
+			"set_aside": h.SetAside, "salvaged": strconv.Itoa(h.Salvaged),
+		})
+	}
+	// No look can prove that lost history does not matter: without Present the
+	// code stays unjudged, and an operator's fix settles it.
+	if h.MaxCleared > 0 && h.Cleared >= h.MaxCleared {
+		r.Present(CodeEventlogFull, nil, map[string]string{"limit": strconv.Itoa(h.MaxCleared), "cleared": strconv.Itoa(h.Cleared)})
+	} else {
+		r.Absent(CodeEventlogFull)
+	}
+	a.lookAtLimits(r)
+}
+
+// lookAtLimits raises while something was refused or cut, and clears when
+// nothing is and the count is below nine tenths of the limit.
+func (a *Agent) lookAtLimits(r *check.Report) {
+	s := a.opts.Recorder.Strain()
+	var hit []string
+	if len(s.Refused) > 0 {
+		hit = append(hit, "active faults")
+	}
+	if len(s.Cut) > 0 {
+		hit = append(hit, "size of the evidence")
+	}
+	switch {
+	case len(hit) > 0:
+		first := ""
+		if len(s.Refused) > 0 {
+			first = s.Refused[0].String()
+		} else {
+			first = s.Cut[0].String()
+		}
+		r.Present(CodeLimitReached, fmt.Errorf("limit on %s reached", strings.Join(hit, " and ")), map[string]string{
+			"limit": strings.Join(hit, ", "), "first": first, "refused": strconv.Itoa(len(s.Refused)),
+			"cut": strconv.Itoa(len(s.Cut)), "active": strconv.Itoa(s.Active), "max_active": strconv.Itoa(s.MaxActive),
+		})
+	case s.MaxActive == 0 || s.Active < s.MaxActive*9/10:
+		r.Absent(CodeLimitReached)
+	}
+}
+
+// configState remembers a refused reload until a good one.
+type configState struct {
+	mu  sync.Mutex // guards the field below
+	err error
+}
+
+// ConfigLoaded records how a reload of the configuration ended, and looks at it
+// at once: nil says that the new one is in force.
+func (a *Agent) ConfigLoaded(err error) {
+	a.config.mu.Lock()
+	a.config.err = err
+	a.config.mu.Unlock()
+	a.sched.Ask(configCheckID, fault.TriggerChanged)
+}
+
+func (a *Agent) lookAtConfig(_ context.Context, r *check.Report) {
+	a.config.mu.Lock()
+	err := a.config.err
+	a.config.mu.Unlock()
+	if err == nil {
+		r.Absent(CodeConfigRejected)
+		r.Proved("the configuration in force is the one last loaded")
+		return
+	}
+	first, rest, _ := strings.Cut(err.Error(), "\n")
+	more := 0
+	if rest != "" {
+		more = 1 + strings.Count(strings.TrimSpace(rest), "\n")
+	}
+	r.Present(CodeConfigRejected, errors.New(first), map[string]string{"mistake": first, "more": strconv.Itoa(more)})
+}
+
+// Faults returns the catalogue entries that the agent owns.
+func Faults() []fault.Entry {
+	return []fault.Entry{
+		{
+			Code: CodeStoreFailing, Title: "The journal cannot write", Severity: fault.Critical,
+			Impact: "New faults are shown and told but would be lost by a crash; clearing, acknowledging and shelving are refused.",
+			Cause:  "The file system of the state directory is full, read-only or failing.",
+			Raise:  "a commit to the journal failed; what was raised is held in memory",
+			Clear:  "all held events are on disk",
+			Remedy: []fault.Remedy{
+				{Text: "See how full the file system of the state directory is and what fills it.", Impact: "none, reads only", Command: "df -h; df -i"},
+				{Text: "Free space there, or mend the disk; held events are then written in order.", Impact: "what you delete is gone"},
+				{Text: "Look again.", Impact: "none", Command: "allclear verify journal"},
+			},
+			Facts: []string{"error"}, Readings: []string{"held", "since"}, Applies: "always",
+		},
+		{
+			Code: CodeStateReset, Title: "The fault history was damaged and started anew", Severity: fault.Major, ByOperator: true,
+			Impact: "History from before is not in this journal; faults read out of the damaged file stand unverified until looked at.",
+			Cause:  "The database file was corrupt: a failing disk, a copy of a running database, or damage by another program.",
+			Raise:  "the database failed its integrity check at start-up and was set aside",
+			Clear:  "an operator marks it fixed, after having seen to the cause; no look can prove that lost history does not matter",
+			Remedy: []fault.Remedy{
+				{Text: "Check the disk and its log for errors.", Impact: "none, reads only", Command: "dmesg --level=err,warn"},
+				{Text: "Keep the file that was set aside, if its history matters: {set_aside}", Impact: "none"},
+				{Text: "Settle the fault.", Impact: "the fault clears with reason operator", Command: "allclear fault fix system/state-reset@journal --reason seen"},
+			},
+			Facts: []string{"set_aside", "salvaged"}, Applies: "always",
+		},
+		{
+			Code: CodeEventlogFull, Title: "The fault history is at its size limit", Severity: fault.Minor,
+			Impact: "The oldest cleared faults leave the history before their time; active faults are never dropped.",
+			Cause:  "Faults come and go faster than the history was made for.",
+			Raise:  "as many cleared faults are kept as the limit allows",
+			Clear:  "fewer are kept than the limit",
+			Remedy: []fault.Remedy{
+				{Text: "See which faults come back again and again.", Impact: "none, reads only", Command: "allclear fault list --cleared"},
+				{Text: "Raise state.history_faults in the configuration.", Impact: "uses more disk: about 1 KiB a fault"},
+			},
+			Facts: []string{"limit"}, Readings: []string{"cleared"}, Applies: "always",
+		},
+		{
+			Code: CodeLimitReached, Title: "A limit of the agent is reached", Severity: fault.Major,
+			Impact: "Further faults are not raised, or their evidence is cut short.",
+			Cause:  "Very many things fail at once, or a resource returns very long evidence.",
+			Raise:  "a fault was refused, or sense or text was cut",
+			Clear:  "nothing is refused or cut and fewer faults are active than 90 % of the limit",
+			Remedy: []fault.Remedy{
+				{Text: "Mend the common cause of the many faults first.", Impact: "none, reads only", Command: "allclear fault list"},
+				{Text: "If so many are right, raise limits in the configuration.", Impact: "uses about 1 KiB of memory a fault"},
+			},
+			Facts: []string{"limit"}, Readings: []string{"first", "refused", "cut", "active", "max_active"}, Applies: "always",
+		},
+		{
+			Code: CodeConfigRejected, Title: "The new configuration was refused", Severity: fault.Major,
+			Impact: "The agent goes on with the configuration it had: what the new one adds is not watched.",
+			Cause:  "The file has mistakes, or a file that it names cannot be read.",
+			Raise:  "a reload found mistakes",
+			Clear:  "the next reload succeeds",
+			Remedy: []fault.Remedy{
+				{Text: "Read all mistakes with their lines, and correct the file.", Impact: "none, reads only", Command: "allclear config check"},
+				{Text: "Load it again.", Impact: "changed items are looked at at once", Command: "systemctl reload allclear"},
+			},
+			Facts: []string{"mistake", "more"}, Applies: "always",
+		},
+	}
+}
