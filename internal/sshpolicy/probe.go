@@ -1,0 +1,272 @@
+package sshpolicy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// DefaultTimeout is how long one connection may take from the name to the end.
+const DefaultTimeout = 10 * time.Second
+
+// Options say how to look.
+type Options struct {
+	Policy Policy
+	// Pins are the host keys that we trust, from the configuration and from a
+	// Store together. Keys of a pinned type are asked for first.
+	Pins []Pin
+	// TypeHints are key types to ask for after those of the pins: what a Store
+	// remembers about bare fingerprints.
+	TypeHints []string
+	// CheckKey makes the host key part of the judgement: no pin is "unknown".
+	// Without it the key is only reported.
+	CheckKey bool
+	// TrustFirst accepts the first key seen where nothing is pinned; the caller
+	// remembers it (PinFirstSeen).
+	TrustFirst bool
+	// Login, when set, is tried after the host key matched, and never before.
+	Login *Login
+	// OfferOnly stops after the server's offer: no key exchange, no host key.
+	OfferOnly bool
+	// Prove tries every key exchange in common on its own, one further
+	// connection each (see ProvePlan).
+	Prove bool
+	// Timeout bounds each connection; 0 means DefaultTimeout.
+	Timeout time.Duration
+	// Dial replaces net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Probe looks at one server: it reads the offer, judges all four categories,
+// completes the key exchange where the library can, compares the host key with
+// the pins, and logs in when told to. It makes one connection, except that a
+// bare fingerprint is compared with each key type of the server until one
+// matches, and for Prove.
+//
+// Without a login no credential and no user name is sent.
+func Probe(ctx context.Context, t Target, o Options) Result {
+	p, err := newProber(o)
+	if err != nil {
+		r := newResult(t, o.Policy)
+		r.fail(err)
+		return r
+	}
+	return p.probe(ctx, t)
+}
+
+// prober is Options, checked once for many targets.
+type prober struct {
+	Options
+	part Policy // of the policy, what the library can do
+}
+
+func newProber(o Options) (*prober, error) {
+	part, err := o.Policy.For(Go)
+	if err != nil {
+		return nil, err
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{}).DialContext
+	}
+	return &prober{Options: o, part: part}, nil
+}
+
+func newResult(t Target, p Policy) Result {
+	return Result{Target: t.Name, Address: t.Addr, Policy: p.Name, Missing: []Category{}, MissingDetail: []Gap{}, Remedy: []Remedy{}}
+}
+
+func (p *prober) probe(ctx context.Context, t Target) Result {
+	began := time.Now()
+	r := newResult(t, p.Policy)
+	r.Categories, _ = Judge(Lists{}, p.Policy)
+	types := pinnedTypes(p.Pins, p.TypeHints)
+	err := p.connect(ctx, &r, p.asking(types, p.part.KEX))
+	for p.bareFingerprint() && err == nil && r.HostKey != nil && r.HostKey.Pin == PinChanged {
+		tried := append(types, r.HostKey.Type)
+		next := otherType(r.Offer.HostKey, p.part.HostKeys, tried)
+		if next == "" {
+			break
+		}
+		types = append([]string{next}, tried...)
+		err = p.connect(ctx, &r, p.asking(types, p.part.KEX))
+	}
+	if err == nil {
+		err = p.judgeHostKey(&r)
+	}
+	if err != nil {
+		r.fail(err)
+	}
+	r.OK = r.Err == nil
+	if p.Prove && r.Offer != nil {
+		p.prove(ctx, t, &r)
+	}
+	r.Remedy = remedies(r, p.Policy)
+	r.DurationMS = time.Since(began).Milliseconds()
+	return r
+}
+
+// asking is the library's part of the policy with the host keys of these types
+// in front and only these key exchanges.
+func (p *prober) asking(types, kex []string) Policy {
+	part := p.part
+	part.KEX = kex
+	part.HostKeys = askFirst(part.HostKeys, types)
+	return part
+}
+
+// bareFingerprint reports whether a pin does not say its type and nothing was
+// remembered about it.
+func (p *prober) bareFingerprint() bool {
+	return len(p.TypeHints) == 0 && slices.ContainsFunc(p.Pins, func(pin Pin) bool { return pin.Type == "" })
+}
+
+// otherType is a key type that server and policy have and that was not tried.
+func otherType(offered, allowed, tried []string) string {
+	for _, algorithm := range allowed {
+		t := keyTypeOf(algorithm)
+		if slices.Contains(offered, algorithm) && !slices.Contains(tried, t) && !isCertificate(algorithm) {
+			return t
+		}
+	}
+	return ""
+}
+
+// judgeHostKey makes the pin part of the verdict.
+func (p *prober) judgeHostKey(r *Result) error {
+	if !p.CheckKey || r.HostKey == nil {
+		return nil
+	}
+	switch state := r.HostKey.Pin; state {
+	case PinUnknown, PinChanged:
+		e := &HostKeyError{Kind: string(state), Key: *r.HostKey}
+		for _, pin := range p.Pins {
+			e.Pins = append(e.Pins, pin.String())
+		}
+		return e
+	}
+	return nil
+}
+
+// pinState compares a proved key with the pins.
+func (p *prober) pinState(key ssh.PublicKey) PinState {
+	state := judgeKey(key, p.Pins)
+	switch {
+	case state == PinUnknown && p.TrustFirst:
+		return PinFirstSeen
+	case state == PinUnknown && !p.CheckKey && p.Login == nil:
+		return PinNotChecked
+	}
+	return state
+}
+
+// errLookTimeout is the cause of a context that ended by our own deadline.
+var errLookTimeout = errors.New("the look took too long")
+
+// connect makes one connection and fills the result as far as it comes.
+func (p *prober) connect(parent context.Context, r *Result, part Policy) error {
+	began := time.Now()
+	ctx, cancel := context.WithTimeoutCause(parent, p.Timeout, errLookTimeout)
+	defer cancel()
+	r.Connections++
+	conn, err := p.Dial(ctx, "tcp", r.Address)
+	if err != nil {
+		return connError(parent, "connect", r.Address, began, err)
+	}
+	defer conn.Close()
+	r.Reachable = true
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return connError(parent, "connect", r.Address, began, err)
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+
+	in := newReader(conn)
+	// A server that turns us away may have closed already; what it said is still
+	// to be read, so a failed write is no verdict.
+	_, _ = conn.Write([]byte(clientVersion + "\r\n"))
+	o, err := in.read()
+	r.Banner, r.Server = o.version, ParseSoftware(o.version)
+	r.Software = r.Server.Name
+	if err != nil {
+		return p.offerError(parent, r, began, err)
+	}
+	gaps := p.judge(r, o.lists)
+	if len(gaps) > 0 {
+		return &NegotiationError{Policy: p.Policy.Name, Software: r.Server, Gaps: gaps}
+	}
+	if p.OfferOnly {
+		return nil
+	}
+	if why := p.cannotTry(o.lists, part); why != "" {
+		r.Handshake = &Handshake{Why: why}
+		return nil
+	}
+	s := &session{
+		tap: newTap(conn, in.in, o), offered: o.lists, policy: p.Policy, part: part,
+		addr: r.Address, began: began, accepted: p.pinState,
+	}
+	return p.exchange(parent, r, s)
+}
+
+// exchange runs the key exchange, and the login if there is one.
+func (p *prober) exchange(parent context.Context, r *Result, s *session) error {
+	if p.Login != nil {
+		s.login = newLogin(*p.Login)
+	}
+	conn, err := s.run(parent, r)
+	if conn != nil {
+		conn.Close()
+	}
+	if s.login != nil && (s.login.outcome.OK || len(s.login.outcome.Offered) > 0) {
+		r.Auth = &s.login.outcome
+	}
+	return err
+}
+
+// offerError completes an error from before the key exchange.
+func (p *prober) offerError(parent context.Context, r *Result, began time.Time, err error) error {
+	if _, ok := errors.AsType[*NotSSHError](err); ok && parent.Err() == nil {
+		return err
+	}
+	return connError(parent, "offer", r.Address, began, err)
+}
+
+// judge fills the result with the offer and its judgement.
+func (p *prober) judge(r *Result, l Lists) []Gap {
+	r.Offer = &l
+	verdicts, gaps := Judge(l, p.Policy)
+	for i := range gaps {
+		gaps[i].Smallest = smallestAddition(gaps[i], r.Server)
+	}
+	r.Categories, r.Missing = verdicts, missing(gaps)
+	r.MissingDetail = append([]Gap{}, gaps...)
+	return gaps
+}
+
+// cannotTry says why the library cannot complete a key exchange that the policy
+// and the server could, or "".
+func (p *prober) cannotTry(l Lists, part Policy) string {
+	if _, gaps := Judge(l, part); len(gaps) > 0 {
+		g := gaps[0]
+		common := judgeList(g.Offered, p.Policy.List(g.Category)).Common
+		return fmt.Sprintf("the built-in transport cannot do %s, which is all that policy and server have in common for %s", join(common), g.Category)
+	}
+	if !slices.Contains(l.CompressionC2S, "none") || !slices.Contains(l.CompressionS2C, "none") {
+		return "the server insists on compression, which the built-in transport cannot do"
+	}
+	return ""
+}
+
+func isCertificate(algorithm string) bool {
+	return len(algorithm) > 21 && algorithm[len(algorithm)-21:] == "-cert-v01@openssh.com"
+}
