@@ -30,6 +30,15 @@ shell() { git ls-files -co --exclude-standard 'scripts/*.sh' .ci/run | while rea
 # A path of somebody's own machine has no place in the tree.
 paths() { ! git grep -nIE '(/home/[a-z]+/|/Users/[A-Za-z]+/)' -- . ':!scripts/check.sh'; }
 
+# Every direct dependency has its line.
+dependencies() {
+	local missing
+	missing=$(go list -m -f '{{if not (or .Indirect .Main)}}{{.Path}}{{end}}' all | while read -r m; do
+		[ -z "$m" ] || grep -qF "| \`$m\` |" docs/dependencies.md || echo "docs/dependencies.md lacks $m"
+	done)
+	[ -z "$missing" ] || { echo "$missing" && return 1; }
+}
+
 state() {
 	git diff --no-ext-diff HEAD
 	git ls-files -o --exclude-standard | xargs -r sha256sum
@@ -54,10 +63,12 @@ step 'shell scripts' shell
 step 'format (gofumpt)' formatted
 step 'go vet' go vet ./...
 step 'lint (staticcheck)' $bin/staticcheck ./...
-step 'house rules (tools/style)' $bin/style cmd internal kmip tools
+house() { $bin/style $(ls -d cmd internal kmip tools 2>/dev/null); }
+step 'house rules (tools/style)' house
 step 'import map' imports
 step 'generated files' generated
 step 'go.mod is tidy' go mod tidy -diff
+step 'docs/dependencies.md' dependencies
 step 'tools/go.mod is tidy' go -C tools mod tidy -diff
 step 'tools: vet' go -C tools vet ./...
 step 'tools: tests' go -C tools test ./...

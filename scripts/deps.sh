@@ -70,7 +70,10 @@ chmod 755 "$policy"
 installed() { dpkg-query -W -f '${binary:Package} ${db:Status-Abbrev}\n' | awk '$2=="ii"{print $1}' | sort; }
 installed >"$work/before"
 export DEBIAN_FRONTEND=noninteractive
-apt-get -q update </dev/null
-apt-get -q -y --no-install-recommends install "${packages[@]}" </dev/null
+if ! { apt-get -q update && apt-get -q -y --no-install-recommends install "${packages[@]}"; } </dev/null; then
+	[ -z "${CI:-}" ] || exit 1
+	echo "deps: nothing more could be installed; the tests that lack a program skip"
+	exit 0
+fi
 installed >"$work/after"
 echo "deps: added $(comm -13 "$work/before" "$work/after" | tr '\n' ' ')"

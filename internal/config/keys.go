@@ -149,6 +149,12 @@ func (p *Policy) keys() []key {
 	}
 }
 
+func (p *Policy) check(d *decoder, path string) {
+	if d.written(path, "reason") != d.written(path, "until") {
+		d.together(path, []string{"reason", "until"}, "reason and until go together", "a weaker policy needs both")
+	}
+}
+
 func (w *Watch) keys() []key {
 	return []key{
 		{name: "ssh", value: items[SSH, *SSH]{&w.SSH, defaultSSH, func(s *SSH) string { return s.Name }}, doc: "SSH servers, each against a policy."},

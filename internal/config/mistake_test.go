@@ -120,6 +120,7 @@ func TestEachKindOfMistakeIsSaidInPlainWords(t *testing.T) {
 		{"watch: {tls: [{name: a, address: a, min_tls: 1.1}]}", `c.yaml:1:46: watch.tls[0].min_tls: "1.1" is not known here; wanted is one of 1.2, 1.3`},
 		{"dns: {resolvers: [dns.example]}", `c.yaml:1:19: dns.resolvers[0]: "dns.example" is not an IP address; wanted is an IP address, or one with a port; IPv6 with a port in brackets`},
 		{"policies: [{name: a, until: 31.1.2027}]", `c.yaml:1:29: policies[0].until: "31.1.2027" is not a day; wanted is a day such as 2027-01-31`},
+		{"policies: [{name: a, reason: b}]", "c.yaml:1:30: policies[0].reason: reason and until go together; a weaker policy needs both"},
 		{"state: {ballast: 8MB}", `c.yaml:1:18: state.ballast: "8MB" is not a size; wanted is a size from 0B to 1GiB, such as 512MiB or 2GiB`},
 		{"state: {ballast: 2GiB}", `c.yaml:1:18: state.ballast: 2GiB is out of bounds; wanted is a size from 0B to 1GiB, such as 512MiB or 2GiB`},
 		{"checks: {parallel: many}", `c.yaml:1:20: checks.parallel: "many" is not a whole number; wanted is a whole number from 1 to 1024`},
