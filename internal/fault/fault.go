@@ -145,7 +145,7 @@ const (
 // Condition returns where the fault stands.
 func (f *Fault) Condition() Condition {
 	switch {
-	case f.Active && f.live.running == Absent:
+	case f.Active && f.live.running == Absent && !f.Flapping:
 		return Clearing
 	case f.Active:
 		return Active

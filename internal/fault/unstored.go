@@ -52,7 +52,7 @@ func (s *Set) apply(k Key, in Input, now Now, holding bool) (events []Event, hel
 	}
 	s.Revert(checkpoint)
 	if o, ok := in.(Observation); ok && o.Verdict == Present {
-		o.Severity, o.Text, o.Sense = before.Severity, before.Text, before.Sense
+		o.Severity, o.Text, o.Sense, o.Remedy = before.Severity, before.Text, before.Sense, before.Remedy
 		events, err = s.Apply(k, o, now)
 		return events, false, err
 	}
