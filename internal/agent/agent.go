@@ -22,6 +22,7 @@ import (
 	"allclear/internal/fault"
 	"allclear/internal/lab"
 	"allclear/internal/subsystem"
+	"allclear/internal/wire"
 )
 
 // Recorder is the journal as the agent needs it.
@@ -61,21 +62,23 @@ type StoreHealth struct {
 	Failing    time.Time // since when it cannot store; zero if it can
 	Error      string    // of the newest failure
 	SetAside   string    // where a corrupt database was put; empty if none was
-	Salvaged   int       // beliefs read out of it
-	Cleared    int       // cleared faults kept
+	SetAsideAt time.Time
+	Salvaged   int // beliefs read out of it
+	Cleared    int // cleared faults kept
 	MaxCleared int
 	Bytes      int64 // of the database and its log
 }
 
 // Options are what an Agent needs.
 type Options struct {
-	Node, Version string
-	Recorder      Recorder
-	Catalogue     *fault.Catalogue
-	Subsystems    []subsystem.Subsystem
-	Log           *slog.Logger
-	Parallel      int    // looks at once; zero is the scheduler's default
-	LabDir        string // where drills make their labs; empty: the system's temporary directory
+	Node       string
+	Version    wire.Version
+	Recorder   Recorder
+	Catalogue  *fault.Catalogue
+	Subsystems []subsystem.Subsystem
+	Log        *slog.Logger
+	Parallel   int    // looks at once; zero is the scheduler's default
+	LabDir     string // where drills make their labs; empty: the system's temporary directory
 	// Auto names the codes whose automatic remedy the operator has opted in to.
 	Auto map[fault.Code]bool
 }
@@ -88,11 +91,11 @@ type Agent struct {
 	config  configState
 	retired chan struct{} // capacity 1: checks changed, orphans may be left
 
-	mu       sync.Mutex // guards lastTick
+	mu       sync.Mutex // guards the fields below
 	lastTick time.Time
+	stored   time.Time // of the last tick that the journal took without error
 
-	remedies sync.WaitGroup
-	newLab   func(context.Context) (*lab.Lab, error)
+	newLab func(context.Context) (*lab.Lab, error)
 }
 
 // New returns an agent that does nothing yet.
@@ -114,6 +117,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.sched.Run(ctx) })
 	g.Go(func() error { return a.ticks(ctx) })
 	g.Go(func() error { return a.watchStore(ctx) })
+	g.Go(func() error { return a.remedyLoop(ctx) })
 	for _, s := range a.opts.Subsystems {
 		g.Go(func() error {
 			if err := s.Run(ctx, a.sched); err != nil && ctx.Err() == nil {
@@ -122,9 +126,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			return nil
 		})
 	}
-	err := g.Wait()
-	a.remedies.Wait()
-	return err
+	return g.Wait()
 }
 
 // Refresh takes over the subsystems' present checks, at start-up and after a
@@ -172,11 +174,15 @@ func (a *Agent) ticks(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if _, err := a.opts.Recorder.Tick(ctx); err != nil && ctx.Err() == nil {
+		_, err := a.opts.Recorder.Tick(ctx)
+		if err != nil && ctx.Err() == nil {
 			a.opts.Log.LogAttrs(ctx, slog.LevelDebug, "tick not stored", slog.Any("error", err))
 		}
 		a.mu.Lock()
 		a.lastTick = time.Now()
+		if err == nil {
+			a.stored = a.lastTick
+		}
 		a.mu.Unlock()
 		select {
 		case <-a.retired:
@@ -204,6 +210,14 @@ func (a *Agent) Alive() time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.lastTick
+}
+
+// Pulse says when the scheduler last planned and when the journal's writer last
+// answered a tick without error.
+func (a *Agent) Pulse() (scheduler, journal time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sched.Planned(), a.stored
 }
 
 // Started is when the agent was made.

@@ -56,19 +56,30 @@ func (a *Agent) lookAtJournal(_ context.Context, r *check.Report) {
 			"held": strconv.Itoa(h.Held), "since": h.Failing.UTC().Format(time.RFC3339), "error": h.Error,
 		})
 	}
-	if h.SetAside != "" {
-		r.Present(CodeStateReset, fmt.Errorf("the database was damaged and set aside as %s", h.SetAside), map[string]string{
-			"set_aside": h.SetAside, "salvaged": strconv.Itoa(h.Salvaged),
-		})
-	}
-	// No look can prove that lost history does not matter: without Present the
-	// code stays unjudged, and an operator's fix settles it.
+	a.lookAtReset(r, h)
 	if h.MaxCleared > 0 && h.Cleared >= h.MaxCleared {
 		r.Present(CodeEventlogFull, nil, map[string]string{"limit": strconv.Itoa(h.MaxCleared), "cleared": strconv.Itoa(h.Cleared)})
 	} else {
 		r.Absent(CodeEventlogFull)
 	}
 	a.lookAtLimits(r)
+}
+
+// lookAtReset finds the fault until an operator has settled it: no look can
+// prove that lost history does not matter.
+func (a *Agent) lookAtReset(r *check.Report, h StoreHealth) {
+	v, known := a.opts.Recorder.View(fault.Key{Code: CodeStateReset, Resource: storeResource})
+	settled := known && !v.Active && v.Cleared.After(h.SetAsideAt)
+	switch {
+	case known && v.Active:
+		r.Present(CodeStateReset, errors.New(v.Text), v.Sense.Map())
+	case h.SetAside != "" && !settled:
+		r.Present(CodeStateReset, fmt.Errorf("the database was damaged and set aside as %s", h.SetAside), map[string]string{
+			"set_aside": h.SetAside, "salvaged": strconv.Itoa(h.Salvaged),
+		})
+	default:
+		r.Absent(CodeStateReset)
+	}
 }
 
 // lookAtLimits raises while something was refused or cut, and clears when

@@ -31,7 +31,7 @@ func (a *Agent) Status() wire.Status {
 	now := time.Now()
 	epoch, seq := a.opts.Recorder.Head()
 	st := wire.Status{
-		Node: a.opts.Node, Version: a.opts.Version, Epoch: epoch, Seq: seq,
+		Node: a.opts.Node, Version: a.opts.Version.Version, Epoch: epoch, Seq: seq,
 		Summary: a.summary(), Faults: []wire.Fault{}, Proved: []wire.Proof{},
 		NotMonitored: []wire.Gap{}, Stale: []wire.Gap{}, NotYet: []wire.Gap{},
 		StartedAt: a.started.UTC(), At: now.UTC(),
@@ -169,7 +169,7 @@ func (a *Agent) Checks() []wire.Check {
 		c := wire.Check{
 			ID: s.Check.ID(), Name: s.Check.Name, Resource: s.Check.Resource, Codes: s.Check.Codes,
 			Every: s.Check.Every.String(), Timeout: s.Check.Timeout.String(), Next: s.Next.UTC(), Running: s.Running,
-			State: checkState(&s, now),
+			State: checkState(&s, now), LastConclusive: stamp(s.Last.Conclusive),
 		}
 		if !s.Last.At.IsZero() {
 			l := wireLook(c.ID, s.Last)

@@ -50,6 +50,7 @@ type Scheduler struct {
 	begun   bool // Run was called
 	looks   sync.WaitGroup
 	stopped bool
+	planned time.Time // when Run last planned
 }
 
 // task is a check with its plan and record. The scheduler's lock guards it.
@@ -230,6 +231,13 @@ func (s *Scheduler) stop() {
 	s.looks.Wait()
 }
 
+// Planned is when Run last planned; it does so at least once a second.
+func (s *Scheduler) Planned() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.planned
+}
+
 // poke makes Run plan anew.
 func (s *Scheduler) poke() {
 	select {
@@ -248,6 +256,7 @@ func (s *Scheduler) startDue(ctx context.Context) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	s.planned = now
 	s.watch(ctx, now)
 	for s.free > 0 {
 		t := s.nextDue(now)

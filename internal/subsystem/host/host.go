@@ -56,12 +56,13 @@ type Host struct {
 
 	mu   sync.Mutex // guards the fields below
 	opts Options
-	last fault.Clock // the clock at the newest look
+	last fault.Clock               // the clock at the newest look
+	low  map[string]fault.Severity // what the newest look said of a directory
 }
 
 // New returns a host subsystem that looks at the real host.
 func New(opts Options, clock func() fault.Clock) *Host {
-	return &Host{opts: opts, space: spaceOf, memory: memoryInfo, clock: clock}
+	return &Host{opts: opts, space: spaceOf, memory: memoryInfo, clock: clock, low: map[string]fault.Severity{}}
 }
 
 // Configure replaces the thresholds.

@@ -27,20 +27,44 @@ func (h *Host) lookAtDisk(r *check.Report, dir string) {
 		"path": dir, "free_bytes": utoa(s.Free), "total_bytes": utoa(s.Total),
 		"warning_bytes": utoa(o.DiskWarning), "major_bytes": utoa(o.DiskMajor),
 	}
-	switch {
-	case s.AllInodes > 0 && s.FreeInodes == 0:
+	if s.AllInodes > 0 && s.FreeInodes == 0 {
 		sense["qualifier"] = "inodes"
 		r.PresentAt(fault.Major, CodeDiskLow, fmt.Errorf("no inode is free below %s", dir), sense)
-	case s.Free < o.DiskMajor:
-		r.PresentAt(fault.Major, CodeDiskLow, fmt.Errorf("%s free below %s, less than %s", size(s.Free), dir, size(o.DiskMajor)), sense)
-	case s.Free < o.DiskWarning:
-		r.PresentAt(fault.Warning, CodeDiskLow, fmt.Errorf("%s free below %s, less than %s", size(s.Free), dir, size(o.DiskWarning)), sense)
-	case s.Free >= o.DiskWarning+o.DiskWarning/10:
+		return
+	}
+	h.mu.Lock()
+	before := h.low[dir]
+	severity := lowness(s.Free, before, o)
+	h.low[dir] = severity
+	h.mu.Unlock()
+	if severity == fault.None {
 		r.Absent(CodeDiskLow)
 		r.Proved("%s free for the state directory", size(s.Free))
-	default:
-		r.Unknown(CodeDiskLow, fmt.Sprintf("%s free: above the threshold by less than a tenth, so neither raised nor cleared", size(s.Free)))
+		return
 	}
+	limit := o.DiskWarning
+	if severity == fault.Major {
+		limit = o.DiskMajor
+	}
+	r.PresentAt(severity, CodeDiskLow, fmt.Errorf("%s free below %s, threshold %s", size(s.Free), dir, size(limit)), sense)
+}
+
+// lowness is the severity of so much free space: a severity that held before
+// ends only a tenth above its threshold.
+func lowness(free uint64, before fault.Severity, o Options) fault.Severity {
+	below := func(limit uint64, severity fault.Severity) bool {
+		if before >= severity {
+			limit += limit / 10
+		}
+		return free < limit
+	}
+	switch {
+	case below(o.DiskMajor, fault.Major):
+		return fault.Major
+	case below(o.DiskWarning, fault.Warning):
+		return fault.Warning
+	}
+	return fault.None
 }
 
 // lookAtClock compares how far the wall clock and the boot-time clock moved

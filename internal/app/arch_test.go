@@ -1,0 +1,85 @@
+package app_test
+
+import (
+	"go/build"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mayImport is the map of the house: which of our packages each may import in
+// its shipped code. What one subsystem needs of another is an interface that it
+// declares itself and that package app hands in.
+var mayImport = map[string][]string{
+	"internal/fault":      {},
+	"internal/wire":       {"fault"},
+	"internal/check":      {"fault"},
+	"internal/journal":    {"fault"},
+	"internal/subsystem":  {"fault", "check", "wire", "lab"},
+	"internal/sshpolicy":  {},
+	"internal/netdiag":    {},
+	"internal/atomicfile": {},
+	"internal/config":     {},
+	"internal/lab":        {"sshpolicy"},
+	// The agent makes the labs in which drills happen.
+	"internal/agent":      {"fault", "check", "subsystem", "wire", "lab"},
+	"internal/api":        {"fault", "check", "journal", "agent", "subsystem", "wire"},
+	"internal/api/client": {"wire", "fault"},
+	"internal/cli":        {"api/client", "app", "config", "wire", "fault"},
+
+	"internal/subsystem/watch": {"fault", "check", "subsystem", "wire", "atomicfile", "lab", "sshpolicy", "netdiag"},
+	"internal/subsystem/host":  {"fault", "check", "subsystem", "wire", "atomicfile", "lab"},
+
+	// The composition root may import everything but the command line.
+	"internal/app": {
+		"fault", "wire", "check", "journal", "subsystem", "sshpolicy", "netdiag", "atomicfile", "config", "lab",
+		"agent", "api", "subsystem/watch", "subsystem/host",
+	},
+	"cmd/allclear": {"cli"},
+}
+
+// outside are folders whose programs are no part of the shipped binary.
+var outside = []string{"bench", "tools", "docs", "scripts", "testdata", ".ci", ".git"}
+
+func TestEveryPackageKeepsToTheMap(t *testing.T) {
+	root := filepath.Join("..", "..")
+	seen := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(outside, d.Name()) {
+			return filepath.SkipDir
+		}
+		pkg, err := build.ImportDir(path, 0)
+		if err != nil {
+			return nil // no Go files here
+		}
+		seen[rel] = true
+		allowed, known := mayImport[rel]
+		if !known {
+			t.Errorf("%s is not on the map", rel)
+		}
+		for _, imp := range pkg.Imports {
+			ours, ok := strings.CutPrefix(imp, "allclear/")
+			if ok && !slices.Contains(allowed, strings.TrimPrefix(ours, "internal/")) {
+				t.Errorf("%s must not import %s", rel, ours)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rel := range mayImport {
+		if !seen[rel] {
+			t.Errorf("%s is on the map but not in the house", rel)
+		}
+	}
+}
