@@ -228,7 +228,7 @@ func (f *Fault) waiting(now Clock) bool {
 // blank claims that no event ever concerned the fault and nothing is running:
 // there is nothing to remember.
 func (f *Fault) blank() bool {
-	return f.Count == 0 && f.Notice == 0 && f.Shelf == nil && f.live.running == Unknown
+	return !f.Active && f.Count == 0 && f.Notice == 0 && f.Shelf == nil && f.live.running == Unknown
 }
 
 // DeclaresCause claims that k is one of the fault's own causes.

@@ -31,6 +31,7 @@ func (s *Set) relate(k Key, now *Now) []Event {
 func (s *Set) Settle(now Now) []Event {
 	var events []Event
 	for _, k := range s.Keys() {
+		events = append(events, s.relend(k, &now)...)
 		events = append(events, s.relate(k, &now)...)
 	}
 	return events

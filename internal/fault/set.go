@@ -86,6 +86,9 @@ func (s *Set) Stamp(k Key, seq uint64) {
 	}
 }
 
+// Seq is the number of the fault's last event, 0 if the journal has none.
+func (f *Fault) Seq() uint64 { return f.live.seq }
+
 // Len is the number of faults, cleared ones included.
 func (s *Set) Len() int { return len(s.faults) }
 
@@ -126,7 +129,7 @@ func (s *Set) step(k Key, e *Entry, in Input, now *Now) []Event {
 		return nil
 	}
 	s.strain(&f, &next, in, cut)
-	if next.blank() {
+	if len(events) == 0 && next.blank() {
 		if old != nil {
 			s.save(k, old)
 			s.remove(k)
