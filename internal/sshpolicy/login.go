@@ -168,5 +168,5 @@ func (l *loginTry) failed(parent context.Context, s *session, err error) error {
 
 // passwordChangeAsked is what the library says when the server answers a
 // password with SSH_MSG_USERAUTH_PASSWD_CHANGEREQ (60, RFC 4252 section 8): it
-// has no type for it. A test holds this text to the library's.
+// has no type for it, only this text (unexpectedMessageError in its common.go).
 const passwordChangeAsked = "ssh: unexpected message type 60 (expected 52)"

@@ -87,6 +87,7 @@ func (p *prober) probe(ctx context.Context, t Target) Result {
 	began := time.Now()
 	r := newResult(t, p.Policy)
 	r.Categories, _ = Judge(Lists{}, p.Policy)
+	r.LoginWanted = p.Login != nil
 	types := pinnedTypes(p.Pins, p.TypeHints)
 	err := p.connect(ctx, &r, p.asking(types, p.part.KEX))
 	for p.bareFingerprint() && err == nil && r.HostKey != nil && r.HostKey.Pin == PinChanged {
@@ -187,7 +188,9 @@ func (p *prober) connect(parent context.Context, r *Result, part Policy) error {
 			return connError(parent, "connect", r.Address, began, err)
 		}
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	// The deadline above ends a look that takes too long, and says so; only the
+	// caller's own end closes the connection under it.
+	stop := context.AfterFunc(parent, func() { conn.Close() })
 	defer stop()
 
 	in := newReader(conn)

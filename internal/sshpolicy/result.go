@@ -40,6 +40,9 @@ type Result struct {
 	DurationMS   int64        `json:"duration_ms"`
 
 	Err error `json:"-"` // typed; Classify gives Code and Qualifier
+	// LoginWanted: a login was asked for. When it was not reached, Auth is nil
+	// and the login stays unjudged.
+	LoginWanted bool `json:"-"`
 }
 
 // Negotiated are the algorithms of one key exchange, directions apart. A MAC
@@ -143,7 +146,7 @@ func (r Result) Judged() []Judgement {
 		judge(CodeHostKeyChanged, true)
 	}
 	switch {
-	case r.Auth == nil && r.Code != CodeAuthFailed:
+	case !r.LoginWanted:
 		all = append(all, Judgement{Code: CodeAuthFailed, Verdict: NotApplicable, Why: "no login is configured"})
 	case r.Auth != nil:
 		judge(CodeAuthFailed, r.Auth.OK)
