@@ -22,6 +22,7 @@ type Config struct {
 	Checks   Checks   // how looks are run
 	DNS      DNS      // who is asked for names
 	Host     Host     // thresholds of the host's own prerequisites
+	Remedies []string // codes whose automatic remedy may be taken without asking
 	Policies []Policy // SSH algorithm policies beside the built-in ones
 	Watch    Watch    // the endpoints to watch
 
@@ -100,7 +101,6 @@ type Policy struct {
 	Name                      string
 	Base                      string // the policy whose lists hold where this one has none; "" means none
 	Kex, HostKey, Cipher, MAC []string
-	MinDHBits                 int       // smallest finite-field group accepted, 0 means that of Base
 	Reason                    string    // why a weaker policy than the built-in ones is needed
 	Until                     time.Time // the end (exclusive, UTC) of a weaker policy; zero means not given
 }

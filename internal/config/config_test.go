@@ -105,7 +105,7 @@ host:
   clock: {interval: 1m30s, step: 500ms}
   memory: {interval: 2m, need: 1GiB}
 policies:
-  - {name: old, base: openssh-9, kex: [a, b], host_key: [], cipher: [c], mac: [m], min_dh_bits: 1024, reason: it is old, until: 2027-01-31}
+  - {name: old, base: openssh-9, kex: [a, b], host_key: [], cipher: [c], mac: [m], reason: it is old, until: 2027-01-31}
 `, nil)
 	want := config.Default()
 	want.Listen = ""
@@ -122,7 +122,7 @@ policies:
 	}
 	want.Policies = []config.Policy{{
 		Name: "old", Base: "openssh-9", Kex: []string{"a", "b"}, HostKey: []string{}, Cipher: []string{"c"}, MAC: []string{"m"},
-		MinDHBits: 1024, Reason: "it is old", Until: time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC),
+		Reason: "it is old", Until: time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC),
 	}}
 	if diff := cmp.Diff(want, c, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)

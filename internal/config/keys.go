@@ -22,6 +22,10 @@ func (c *Config) keys() []key {
 		{name: "api", value: nested{&c.API}, doc: "Rights on the unix socket."},
 		{name: "log", value: nested{&c.Log}, doc: "What the program says about itself on standard error."},
 		{name: "checks", value: nested{&c.Checks}, doc: "How looks are run."},
+		{
+			name: "remedies", doc: "Codes whose automatic remedy may be taken without asking, within its budget.",
+			value: texts{&c.Remedies, func(s *string) value { return anyText(s, "a fault code", checkWord) }},
+		},
 		{name: "dns", value: nested{&c.DNS}, doc: "Who is asked for names."},
 		{name: "host", value: nested{&c.Host}, doc: "Thresholds of this host's own prerequisites."},
 		{
@@ -143,7 +147,6 @@ func (p *Policy) keys() []key {
 		{name: "host_key", value: list(&p.HostKey), doc: "Host key algorithms, the preferred one first."},
 		{name: "cipher", value: list(&p.Cipher), doc: "Ciphers, the preferred one first."},
 		{name: "mac", value: list(&p.MAC), doc: "Message authentication codes, the preferred one first."},
-		{name: "min_dh_bits", value: integer(&p.MinDHBits, 1024, 16384), doc: "The smallest finite-field group accepted, in bits."},
 		{name: "reason", value: anyText(&p.Reason, "a sentence", nil), doc: "Why a weaker policy than the built-in ones is needed."},
 		{name: "until", value: date(&p.Until), doc: "The last day, in UTC, of a weaker policy."},
 	}
