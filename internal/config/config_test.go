@@ -99,6 +99,7 @@ limits: {active_faults: 200000, sense: 8KiB, text: 2KiB}
 api: {group_role: operator}
 log: {level: debug}
 checks: {parallel: 4}
+remedies: [system/disk-low]
 dns: {resolvers: [127.0.0.1, "[::1]:5353", "::1"]}
 host:
   disk: {interval: 10s, warning: 2MiB, major: 1MiB}
@@ -114,6 +115,7 @@ policies:
 	want.API.GroupRole = config.RoleOperator
 	want.Log.Level = slog.LevelDebug
 	want.Checks.Parallel = 4
+	want.Remedies = []string{"system/disk-low"}
 	want.DNS.Resolvers = []string{"127.0.0.1:53", "[::1]:5353", "[::1]:53"}
 	want.Host = config.Host{
 		Disk:   config.Disk{Interval: 10 * time.Second, Warning: 2 << 20, Major: 1 << 20},
