@@ -38,7 +38,7 @@ func (r *run) local(context.Context) bool {
 		}
 		r.own = own
 	}
-	if cause, detail := r.families(st); cause != "" {
+	if cause, detail := r.families(); cause != "" {
 		return r.fail(st, cause, detail)
 	}
 	return r.ok(st, "")
@@ -68,46 +68,38 @@ func (r *run) settle() (err error) {
 	return err
 }
 
-// families demands an address of the wanted family on some interface, unless
-// the goal is this machine itself.
-func (r *run) families(st *Step) (Cause, string) {
-	if a, err := netip.ParseAddr(r.via.host); err == nil {
-		if a.Is4() && r.t.Network == "tcp6" || a.Is6() && r.t.Network == "tcp4" {
-			return BadTarget, fmt.Sprintf("address %s is not of network %s", a, r.t.Network)
-		}
-		return routeTo(netip.AddrPortFrom(a.Unmap(), r.via.port))
+// families refuses an address that is not of the wanted family. Whether this
+// machine has the family at all is seen when an address is known: a name may
+// resolve to the machine itself.
+func (r *run) families() (Cause, string) {
+	a, err := netip.ParseAddr(r.via.host)
+	if err != nil {
+		return "", ""
 	}
-	v4, v6 := ownFamilies()
-	st.Evidence["families"] = fmt.Sprintf("ip4=%t ip6=%t", v4, v6)
-	switch {
-	case r.t.Network == "tcp4" && !v4:
-		return NoAddressV4, "no interface has an IPv4 address"
-	case r.t.Network == "tcp6" && !v6:
-		return NoAddressV6, "no interface has an IPv6 address other than link-local"
+	if a.Unmap().Is4() && r.t.Network == "tcp6" || !a.Unmap().Is4() && r.t.Network == "tcp4" {
+		return BadTarget, fmt.Sprintf("address %s is not of network %s", a, r.t.Network)
 	}
-	return "", ""
+	return routeTo(netip.AddrPortFrom(a.Unmap(), r.via.port))
 }
 
-// ownFamilies tells which families have an address worth connecting from. A
-// machine with nothing but loopback counts loopback: its names may be local.
-func ownFamilies() (v4, v6 bool) {
+// hasFamily reports whether an interface other than loopback has an address of
+// the family, one that reaches beyond the link.
+func hasFamily(v4 bool) bool {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
-		return true, true // cannot tell; the connect will
+		return true // cannot tell
 	}
 	for _, a := range addrs {
 		p, err := netip.ParsePrefix(a.String())
 		if err != nil {
 			continue
 		}
-		switch ip := p.Addr().Unmap(); {
-		case ip.Is4():
-			v4 = true
-		case !ip.IsLinkLocalUnicast():
-			v6 = true
+		ip := p.Addr().Unmap()
+		if ip.Is4() == v4 && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+			return true
 		}
 	}
-	return v4, v6
+	return false
 }
 
 // routeTo asks the kernel, without sending anything, whether it would know
@@ -121,13 +113,15 @@ func routeTo(a netip.AddrPort) (Cause, string) {
 	switch {
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		return TCPDenied, err.Error()
-	case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.EAFNOSUPPORT):
-		if a.Addr().Is4() {
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.EINVAL), // EINVAL: a "blackhole" route
+		errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.EAFNOSUPPORT):
+		switch {
+		case hasFamily(a.Addr().Is4()):
+			return NoRoute, err.Error()
+		case a.Addr().Is4():
 			return NoAddressV4, err.Error()
 		}
 		return NoAddressV6, err.Error()
-	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.EINVAL):
-		return NoRoute, err.Error() // EINVAL: a "blackhole" route
 	}
 	return "", "" // not about the route; the connect will tell
 }
