@@ -2,9 +2,10 @@ package fault_test
 
 import (
 	"encoding/json"
-	"testing"
 
 	"allclear/internal/fault"
+
+	"pgregory.net/rapid"
 )
 
 // audit proves what holds after every step of everything: belief is what the
@@ -21,7 +22,7 @@ func (n *node) audit() {
 func (n *node) auditBeliefs() {
 	n.t.Helper()
 	folded := map[fault.Key]fault.Belief{}
-	for _, b := range beliefsOf(roundTrip(n.t, n.log)) {
+	for _, b := range beliefsOf(n.base, roundTrip(n.t, n.log)) {
 		folded[b.Key] = b
 	}
 	for _, k := range n.set.Keys() {
@@ -68,7 +69,7 @@ func (n *node) auditTicking() {
 }
 
 // auditSummary counts by what views say, not as the set does.
-func auditSummary(t testing.TB, set *fault.Set, now fault.Clock) {
+func auditSummary(t rapid.TB, set *fault.Set, now fault.Clock) {
 	t.Helper()
 	var want fault.Summary
 	for _, k := range set.Keys() {
@@ -102,7 +103,7 @@ func one(holds bool) int {
 	return 0
 }
 
-func text(t testing.TB, v any) string {
+func text(t rapid.TB, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -112,7 +113,7 @@ func text(t testing.TB, v any) string {
 }
 
 // roundTrip returns the events as a journal reads them back.
-func roundTrip(t testing.TB, events []fault.Event) []fault.Event {
+func roundTrip(t rapid.TB, events []fault.Event) []fault.Event {
 	t.Helper()
 	var back []fault.Event
 	if err := json.Unmarshal([]byte(text(t, events)), &back); err != nil {

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"allclear/internal/fault"
+
+	"pgregory.net/rapid"
 )
 
 // The codes of the test catalogue.
@@ -29,7 +30,7 @@ const (
 	timeout = 30 * time.Second
 )
 
-func catalogue(t testing.TB) *fault.Catalogue {
+func catalogue(t rapid.TB) *fault.Catalogue {
 	t.Helper()
 	entry := func(c fault.Code, change func(*fault.Entry)) fault.Entry {
 		e := fault.Entry{
@@ -70,12 +71,13 @@ func catalogue(t testing.TB) *fault.Catalogue {
 // node is a small journal in memory around a set: it gives numbers and shown
 // times, and can lose all that a kill or a reboot loses.
 type node struct {
-	t     testing.TB
+	t     rapid.TB
 	cat   *fault.Catalogue
 	set   *fault.Set
 	clock fault.Clock
 	order uint64
 	boots int
+	base  []fault.Belief // what was believed before the log began
 	log   []fault.Event
 	// saved are readings of counter and clock to begin a look that ends later.
 	savedOrder uint64
@@ -85,7 +87,7 @@ type node struct {
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func newNode(t testing.TB) *node {
+func newNode(t rapid.TB) *node {
 	n := &node{t: t, cat: catalogue(t), clock: fault.Clock{Wall: epoch, Boot: time.Hour, BootID: "boot0"}}
 	n.set = fault.NewSet(n.cat, fault.DefaultLimits())
 	return n
@@ -153,7 +155,7 @@ func (n *node) restart(off time.Duration, reboot bool) []fault.Event {
 		n.boots++
 		n.clock.Boot, n.clock.BootID = time.Minute, fmt.Sprintf("boot%d", n.boots)
 	}
-	beliefs := beliefsOf(n.log)
+	beliefs := beliefsOf(n.base, n.log)
 	now := n.now()
 	boot := fault.Event{Kind: fault.KindBoot, At: now.Shown, Clock: n.clock, Last: &last}
 	n.set = fault.NewSet(n.cat, fault.DefaultLimits())
@@ -163,9 +165,12 @@ func (n *node) restart(off time.Duration, reboot bool) []fault.Event {
 	return []fault.Event{boot}
 }
 
-// beliefsOf folds a log, fault by fault.
-func beliefsOf(log []fault.Event) []fault.Belief {
+// beliefsOf folds a log over a base, fault by fault.
+func beliefsOf(base []fault.Belief, log []fault.Event) []fault.Belief {
 	faults := map[fault.Key]fault.Fault{}
+	for _, b := range base {
+		faults[b.Key] = fault.Fault{Belief: b}
+	}
 	for _, ev := range log {
 		if ev.Kind == fault.KindBoot {
 			for k, f := range faults {

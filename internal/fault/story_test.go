@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"allclear/internal/fault"
+
+	"pgregory.net/rapid"
 )
 
 // tell runs a story: words "subject.verb" or verbs of the whole node.
@@ -28,7 +30,7 @@ func (n *node) tell(story string) string {
 	return render(events)
 }
 
-func duration(t testing.TB, s string) time.Duration {
+func duration(t rapid.TB, s string) time.Duration {
 	t.Helper()
 	if s == "" {
 		return 0
