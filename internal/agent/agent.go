@@ -98,21 +98,20 @@ type Agent struct {
 	newLab func(context.Context) (*lab.Lab, error)
 }
 
-// New returns an agent that does nothing yet.
-func New(opts Options) *Agent {
+// New returns an agent with its checks planned that does nothing yet. It fails
+// if two checks are one, or one cannot be run.
+func New(opts Options) (*Agent, error) {
 	a := &Agent{opts: opts, started: time.Now(), retired: make(chan struct{}, 1)}
 	a.sched = check.NewScheduler(check.Options{
 		Recorder: opts.Recorder, Entries: opts.Catalogue, Log: opts.Log, Parallel: opts.Parallel,
 	})
 	a.newLab = func(ctx context.Context) (*lab.Lab, error) { return lab.New(ctx, opts.LabDir) }
-	return a
+	return a, a.plan()
 }
 
-// Run plans the checks and runs everything until ctx ends.
+// Run runs everything until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
-	if err := a.Refresh(ctx); err != nil {
-		return err
-	}
+	a.retire(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.sched.Run(ctx) })
 	g.Go(func() error { return a.ticks(ctx) })
@@ -129,9 +128,17 @@ func (a *Agent) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Refresh takes over the subsystems' present checks, at start-up and after a
-// change of configuration. Faults whose check is gone are retired.
+// Refresh takes over the subsystems' present checks after a change of
+// configuration. Faults whose check is gone are retired.
 func (a *Agent) Refresh(ctx context.Context) error {
+	if err := a.plan(); err != nil {
+		return err
+	}
+	a.retire(ctx)
+	return nil
+}
+
+func (a *Agent) plan() error {
 	checks := a.ownChecks()
 	for _, s := range a.opts.Subsystems {
 		checks = append(checks, s.Checks()...)
@@ -139,7 +146,6 @@ func (a *Agent) Refresh(ctx context.Context) error {
 	if err := a.sched.Set(checks, a.unverified()); err != nil {
 		return fmt.Errorf("plan the checks: %w", err)
 	}
-	a.retire(ctx)
 	return nil
 }
 

@@ -331,3 +331,9 @@ func digest(ctx context.Context, q querier, each func(id, seq uint64, body []byt
 	}
 	return hex.EncodeToString(h.Sum(nil)), rows.Err()
 }
+
+// Prune removes now what is over its time, as Tick does once an hour.
+func (s *Store) Prune(ctx context.Context) error {
+	_, err := s.prune(ctx)
+	return err
+}

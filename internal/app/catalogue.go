@@ -1,0 +1,84 @@
+package app
+
+import (
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"allclear/internal/agent"
+	"allclear/internal/check"
+	"allclear/internal/fault"
+	"allclear/internal/sshpolicy"
+	"allclear/internal/subsystem"
+	"allclear/internal/subsystem/host"
+	"allclear/internal/subsystem/watch"
+	"allclear/internal/wire"
+)
+
+// Catalogue is what is known of every fault code, without an agent.
+func Catalogue() *fault.Catalogue {
+	c, err := fault.NewCatalogue(slices.Concat(agent.Faults(), check.Faults(), host.Faults(), watch.Faults())...)
+	if err != nil {
+		panic(fmt.Sprintf("the catalogue is wrong: %v", err)) // a defect of this program, found by any test
+	}
+	return c
+}
+
+// Actions names every action of every subsystem as SUBSYSTEM/ACTION.
+func Actions() []string {
+	var names []string
+	all := []subsystem.Subsystem{
+		host.New(host.Options{Pruner: noPruner{}}, nil),
+		watch.New(watch.Options{}),
+	}
+	for _, s := range all {
+		if a, ok := s.(subsystem.Actor); ok {
+			for _, action := range a.Actions() {
+				names = append(names, s.Name()+"/"+action.Name)
+			}
+		}
+	}
+	return names
+}
+
+// Policies names the built-in SSH policies.
+func Policies() []string {
+	var names []string
+	for _, p := range sshpolicy.Builtins() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// number is the version of the program; a release sets it at link time.
+var number = "0.1.0-dev"
+
+// Version says what this program was built from.
+func Version() wire.Version {
+	v := wire.Version{Version: number}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v.Go = info.GoVersion
+	var os, arch string
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "GOOS":
+			os = s.Value
+		case "GOARCH":
+			arch = s.Value
+		case "vcs.revision":
+			v.Revision = s.Value
+		case "vcs.modified":
+			v.Modified = s.Value == "true"
+		case "vcs.time":
+			if t, err := time.Parse(time.RFC3339, s.Value); err == nil {
+				v.Time = &t
+			}
+		}
+	}
+	v.Platform = os + "/" + arch
+	return v
+}

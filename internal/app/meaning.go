@@ -1,0 +1,176 @@
+package app
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"allclear/internal/config"
+	"allclear/internal/fault"
+	"allclear/internal/sshpolicy"
+)
+
+// CheckConfig reads the file and reports every mistake in it; nil if there is
+// none. It starts nothing.
+func CheckConfig(file string) error {
+	_, err := load(file)
+	return err
+}
+
+// plan is a configuration that was found to make sense.
+type plan struct {
+	*config.Config
+	policies map[string]sshpolicy.Policy
+	pins     map[string][]sshpolicy.Pin // by name of the watch.ssh item
+}
+
+// load reads a configuration and checks its meaning. An empty file name is the
+// configuration of an agent without a file. All mistakes come at once.
+func load(file string) (*plan, error) {
+	c, mistakes := config.Default(), (*config.Mistakes)(nil)
+	if file != "" {
+		c, mistakes = config.Load(file)
+	}
+	p := &plan{Config: c, policies: map[string]sshpolicy.Policy{}, pins: map[string][]sshpolicy.Pin{}}
+	if mistakes == nil {
+		mistakes = new(config.Mistakes)
+	}
+	p.checkPolicies(mistakes)
+	p.checkSSH(mistakes)
+	p.checkTLS(mistakes)
+	p.checkRemedies(mistakes)
+	if err := mistakes.Err(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *plan) checkPolicies(m *config.Mistakes) {
+	for _, b := range sshpolicy.Builtins() {
+		p.policies[b.Name] = b
+	}
+	for i, own := range p.Policies {
+		path := fmt.Sprintf("policies[%d]", i)
+		if _, taken := p.policies[own.Name]; taken {
+			m.Add(path+".name", fmt.Sprintf("a built-in policy is called %q already", own.Name), "choose another name")
+			continue
+		}
+		policy := sshpolicy.Policy{Name: own.Name, Why: own.Reason}
+		if own.Base != "" {
+			base, known := p.policies[own.Base]
+			if !known {
+				m.Add(path+".base", unknownPolicy(own.Base), p.policyHint(own.Base))
+				continue
+			}
+			policy = base
+			policy.Name, policy.Why = own.Name, own.Reason
+		}
+		overlay(&policy.KEX, own.Kex)
+		overlay(&policy.HostKeys, own.HostKey)
+		overlay(&policy.Ciphers, own.Cipher)
+		overlay(&policy.MACs, own.MAC)
+		p.policies[own.Name] = policy
+		p.checkNames(m, path, policy, own)
+	}
+}
+
+func overlay(list *[]string, own []string) {
+	if own != nil {
+		*list = own
+	}
+}
+
+// checkNames reports every algorithm that is unknown or that cannot be done.
+func (p *plan) checkNames(m *config.Mistakes, path string, policy sshpolicy.Policy, own config.Policy) {
+	written := map[sshpolicy.Category][]string{
+		sshpolicy.KEX: own.Kex, sshpolicy.HostKey: own.HostKey, sshpolicy.Cipher: own.Cipher, sshpolicy.MAC: own.MAC,
+	}
+	for _, e := range sshpolicy.AlgorithmErrors(policy.Validate(sshpolicy.Go)) {
+		at := path
+		if written[e.Category] != nil {
+			at += "." + string(e.Category)
+			if e.Index >= 0 {
+				at += fmt.Sprintf("[%d]", e.Index)
+			}
+		}
+		hint := ""
+		if e.DidYouMean != "" {
+			hint = fmt.Sprintf("did you mean %q?", e.DidYouMean)
+		}
+		m.Add(at, e.Error(), hint)
+	}
+}
+
+func unknownPolicy(name string) string { return fmt.Sprintf("no policy is called %q", name) }
+
+// policyHint names the policies there are.
+func (p *plan) policyHint(string) string {
+	names := Policies()
+	for _, own := range p.Policies {
+		names = append(names, own.Name)
+	}
+	return "there are " + strings.Join(names, ", ")
+}
+
+func (p *plan) checkSSH(m *config.Mistakes) {
+	for i, item := range p.Watch.SSH {
+		path := fmt.Sprintf("watch.ssh[%d]", i)
+		if _, known := p.policies[item.Policy]; !known && !m.Has(path+".policy") {
+			m.Add(path+".policy", unknownPolicy(item.Policy), p.policyHint(item.Policy))
+		}
+		for j, text := range item.HostKeys.Pins {
+			pin, err := sshpolicy.ParsePin(text)
+			if err != nil {
+				m.Add(fmt.Sprintf("%s.host_keys[%d]", path, j), err.Error(), `a pin is "SHA256:...", "ssh-ed25519 SHA256:..." or a known_hosts key`)
+				continue
+			}
+			p.pins[item.Name] = append(p.pins[item.Name], pin)
+		}
+	}
+}
+
+func (p *plan) checkTLS(m *config.Mistakes) {
+	for i, item := range p.Watch.TLS {
+		path := fmt.Sprintf("watch.tls[%d]", i)
+		if item.Proxy == "" || m.Has(path+".proxy") {
+			continue
+		}
+		if u, err := url.Parse(item.Proxy); err != nil || u.Host == "" {
+			m.Add(path+".proxy", "is not the URL of a proxy", "http://host:port or https://host:port")
+		}
+	}
+}
+
+func (p *plan) checkRemedies(m *config.Mistakes) {
+	catalogue := Catalogue()
+	for i, code := range p.Remedies {
+		e, known := catalogue.Get(fault.Code(code))
+		switch path := fmt.Sprintf("remedies[%d]", i); {
+		case !known:
+			m.Add(path, fmt.Sprintf("no fault has the code %q", code), `"allclear fault explain" names them all`)
+		case e.Auto == nil:
+			m.Add(path, fmt.Sprintf("%s has no automatic remedy", code), `"allclear fault explain CODE" says which have one`)
+		}
+	}
+}
+
+// auto is the set of codes with an automatic remedy that the operator wants.
+func (p *plan) auto() map[fault.Code]bool {
+	wanted := map[fault.Code]bool{}
+	for _, code := range p.Remedies {
+		wanted[fault.Code(code)] = true
+	}
+	return wanted
+}
+
+// overridden returns the own policies whose time is over.
+func (p *plan) overridden(now time.Time) []config.Policy {
+	var over []config.Policy
+	for _, own := range p.Policies {
+		if !own.Until.IsZero() && now.After(own.Until) {
+			over = append(over, own)
+		}
+	}
+	return over
+}

@@ -1,0 +1,182 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"allclear/internal/agent"
+	"allclear/internal/api"
+	"allclear/internal/fault"
+	"allclear/internal/journal"
+	"allclear/internal/sshpolicy"
+	"allclear/internal/subsystem"
+	"allclear/internal/subsystem/host"
+	"allclear/internal/subsystem/watch"
+)
+
+// Options are what an agent is started with. An empty string means the
+// configuration's value, or the default.
+type Options struct {
+	ConfigFile, StateDir, Listen, Socket string
+	Log                                  *slog.Logger
+	Level                                *slog.LevelVar  // follows the configuration, if not nil
+	Ready                                func()          // called once, when the doors are open
+	Reload                               <-chan struct{} // asks for the configuration to be read again
+}
+
+// Run runs an agent until ctx ends. Mistakes of the configuration come as
+// *[config.Mistakes]; then nothing was started.
+func Run(ctx context.Context, o Options) (err error) {
+	p, err := load(o.ConfigFile)
+	if err != nil {
+		return err
+	}
+	h, err := newHouse(ctx, o, p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.store.Close()) }()
+	return h.run(ctx)
+}
+
+// house is a running agent with all its parts.
+type house struct {
+	opts   Options
+	log    *slog.Logger
+	dir    string // the state directory
+	store  *journal.Store
+	known  *sshpolicy.Store
+	watch  *watch.Watch
+	host   *host.Host
+	agent  *agent.Agent
+	server *api.Server
+}
+
+func newHouse(ctx context.Context, o Options, p *plan) (_ *house, err error) {
+	h := &house{opts: o, log: o.Log, dir: first(o.StateDir, p.State.Dir, StateDir())}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	h.setLevel(p)
+	if err := os.MkdirAll(h.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	h.store, err = journal.Open(ctx, journal.Options{
+		Dir: filepath.Join(h.dir, "journal"), Node: p.node(), Catalogue: Catalogue(),
+		Limits: fault.Limits{Active: p.Limits.ActiveFaults, SenseBytes: int(p.Limits.Sense), TextBytes: int(p.Limits.Text)},
+		Retain: p.State.History, MaxCleared: p.State.HistoryFaults, BallastBytes: p.ballast(),
+		Log: h.log.With(slog.String("subsystem", "journal")),
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.store.Close())
+		}
+	}()
+	if err := h.build(p); err != nil {
+		return nil, err
+	}
+	h.server, err = api.New(api.Options{
+		Agent: h.agent, Version: Version(), Socket: first(o.Socket, Socket()), Listen: first(o.Listen, p.Listen),
+		GroupRole: subsystem.Role(p.API.GroupRole), Log: h.log.With(slog.String("subsystem", "api")),
+	})
+	return h, err
+}
+
+// build makes the subsystems and the agent that runs them.
+func (h *house) build(p *plan) (err error) {
+	if h.known, err = sshpolicy.OpenStore(filepath.Join(h.dir, "known_hosts")); err != nil {
+		return err
+	}
+	rec := recorder{h.store}
+	h.watch = watch.New(p.watchOptions(h.known, h.log.With(slog.String("subsystem", "watch"))))
+	h.host = host.New(p.hostOptions(h.dir, h.store), rec.Clock)
+	h.agent, err = agent.New(agent.Options{
+		Node: p.node(), Version: Version(), Recorder: rec, Catalogue: Catalogue(),
+		Subsystems: []subsystem.Subsystem{h.watch, h.host},
+		Log:        h.log.With(slog.String("subsystem", "agent")), Parallel: p.Checks.Parallel, Auto: p.auto(),
+	})
+	return err
+}
+
+func (h *house) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return h.agent.Run(ctx) })
+	g.Go(func() error { return h.server.Run(ctx) })
+	g.Go(func() error { return h.reloads(ctx) })
+	if h.opts.Ready != nil {
+		h.opts.Ready()
+	}
+	return g.Wait()
+}
+
+// reloads takes over a new configuration whenever asked: all of it, or nothing.
+func (h *house) reloads(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-h.opts.Reload:
+		}
+		err := h.reload(ctx)
+		if err != nil {
+			h.log.LogAttrs(ctx, slog.LevelWarn, "configuration refused, the old one stays in force", slog.Any("error", err))
+		} else {
+			h.log.LogAttrs(ctx, slog.LevelInfo, "configuration loaded", slog.String("file", h.opts.ConfigFile))
+		}
+		h.agent.ConfigLoaded(err)
+	}
+}
+
+func (h *house) reload(ctx context.Context) error {
+	p, err := load(h.opts.ConfigFile)
+	if err != nil {
+		return err
+	}
+	h.setLevel(p)
+	h.watch.Configure(p.watchOptions(h.known, h.log.With(slog.String("subsystem", "watch"))))
+	h.host.Configure(p.hostOptions(h.dir, h.store))
+	return h.agent.Refresh(ctx)
+}
+
+func (h *house) setLevel(p *plan) {
+	if h.opts.Level != nil {
+		h.opts.Level.Set(p.Log.Level)
+	}
+}
+
+// node is the name of this node: the configuration's, else the host's.
+func (p *plan) node() string {
+	if p.Node != "" {
+		return p.Node
+	}
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return "localhost"
+}
+
+// ballast maps "none" of the configuration to that of the journal.
+func (p *plan) ballast() int64 {
+	if p.State.Ballast == 0 {
+		return -1
+	}
+	return p.State.Ballast
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
