@@ -146,7 +146,9 @@ func (n *node) restart() {
 	n.open()
 }
 
-func key(code fault.Code, resource string) fault.Key { return fault.Key{Code: code, Resource: resource} }
+func key(code fault.Code, resource string) fault.Key {
+	return fault.Key{Code: code, Resource: resource}
+}
 
 // look is a look of the check "watch" that begins and ends now.
 func (n *node) look(obs ...fault.Observation) (fault.Outcome, error) {
