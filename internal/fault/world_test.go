@@ -143,6 +143,9 @@ func (w *world) do(a act) {
 	case "look":
 		w.lookAt(p, a)
 	case "ack", "unack", "fix", "unshelve", "shelve":
+		if p.gone {
+			break
+		}
 		op := fault.Operator{Op: fault.Op(a.kind), By: "ann", Reason: "because", Timeout: timeout, For: a.d}
 		w.input(p.key, op)
 	case "retire":
