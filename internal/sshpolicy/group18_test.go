@@ -2,7 +2,10 @@ package sshpolicy
 
 import (
 	"crypto"
+	"crypto/fips140"
 	"math/big"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -53,7 +56,7 @@ func TestAnotherLayoutIsRefused(t *testing.T) {
 		group kexAlgorithm
 		want  string
 	}{
-		"fewer fields":  {&anotherLayout{}, "has 2 fields, want 4"},
+		"fewer fields":  {&anotherLayout{g: big.NewInt(2), p: big.NewInt(23)}, "has 2 fields, want 4"},
 		"other group":   {other, "does not hold group16"},
 		"not a pointer": {notAStruct(0), "not a pointer to a structure"},
 	} {
@@ -84,6 +87,33 @@ func TestPrimesHaveTheirShape(t *testing.T) {
 		if low.Cmp(ones) != 0 || high.Cmp(ones) != 0 {
 			t.Errorf("group of %d bits: ends are %x and %x", bits, high, low)
 		}
+	}
+}
+
+// In FIPS 140 mode the library has no finite-field groups: the program starts
+// all the same, and says what it cannot do and why.
+func TestInFIPSModeGroup18IsOffWithTheReason(t *testing.T) {
+	if os.Getenv("SSHPOLICY_FIPS_CHILD") == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestInFIPSModeGroup18IsOffWithTheReason$", "-test.v")
+		cmd.Env = append(os.Environ(), "SSHPOLICY_FIPS_CHILD=1", "GODEBUG=fips140=on")
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	if !fips140.Enabled() {
+		t.Fatal("the child does not run in FIPS mode")
+	}
+	ucsm, err := Builtin(PolicyUCSM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = ucsm.Validate(Go)
+	if err == nil || !strings.Contains(err.Error(), kexGroup18) || !strings.Contains(err.Error(), "FIPS 140 mode") {
+		t.Errorf("got %v", err)
+	}
+	if Go.Can(Cipher, "chacha20-poly1305@openssh.com") || !Go.Can(Cipher, "aes256-ctr") || !Go.Can(KEX, "ecdh-sha2-nistp256") {
+		t.Error("the table of what the transport can do is not that of FIPS mode")
 	}
 }
 

@@ -89,20 +89,23 @@ func mustParse(file string, into any) {
 }
 
 // libraryAlgorithms is what x/crypto/ssh can do in this process, insecure ones
-// included; they are used only where a policy names them.
+// included; they are used only where a policy names them. Its own lists are
+// longer than what it can do in FIPS 140 mode, so its habit of dropping what it
+// has no code for is the judge. (SetDefaults is never called on a configuration
+// that is used: it fills empty lists with defaults.)
 func libraryAlgorithms() map[Category][]string {
 	good, bad := ssh.SupportedAlgorithms(), ssh.InsecureAlgorithms()
-	kex := slices.Concat(good.KeyExchanges, bad.KeyExchanges, []string{"curve25519-sha256@libssh.org"})
-	if errGroup18 == nil {
-		kex = append(kex, kexGroup18)
+	c := ssh.Config{
+		KeyExchanges: slices.Concat(good.KeyExchanges, bad.KeyExchanges, []string{"curve25519-sha256@libssh.org", kexGroup18}),
+		Ciphers:      slices.Concat(good.Ciphers, bad.Ciphers),
+		MACs:         slices.Concat(good.MACs, bad.MACs),
 	}
-	// The library lists what it implements; in FIPS 140 mode its table holds less.
-	kex = slices.DeleteFunc(kex, func(name string) bool { _, ok := kexAlgoMap[name]; return !ok })
+	c.SetDefaults()
 	return map[Category][]string{
-		KEX:     kex,
+		KEX:     c.KeyExchanges,
 		HostKey: slices.Concat(good.HostKeys, bad.HostKeys),
-		Cipher:  slices.Concat(good.Ciphers, bad.Ciphers),
-		MAC:     slices.Concat(good.MACs, bad.MACs),
+		Cipher:  c.Ciphers,
+		MAC:     c.MACs,
 	}
 }
 

@@ -223,9 +223,25 @@ func closedOrLimited(text string) string {
 // guessProtocol names what a server that is not SSH seems to be, or "".
 func guessProtocol(first []byte) string {
 	for _, g := range []struct{ prefix, name string }{
-		{"HTTP/", "HTTP"}, {"<", "HTTP"}, {"\x15\x03", "TLS"}, {"\x16\x03", "TLS"}, {"220 ", "FTP or SMTP"}, {"220-", "FTP or SMTP"},
-		{"421 ", "FTP or SMTP"}, {"554 ", "SMTP"}, {"+OK", "POP3"}, {"* OK", "IMAP"}, {"RFB ", "VNC"}, {"-ERR", "Redis"}, {"\x03\x00", "RDP"},
-		{"\xff\xfb", "Telnet"}, {"\xff\xfd", "Telnet"}, {"SSH-1.", "SSH protocol 1"}, {"@RSYNCD", "rsync"}, {"AMQP", "AMQP"}, {"INFO {", "NATS"},
+		{"HTTP/", "HTTP"},
+		{"<", "HTTP"},
+		{"\x15\x03", "TLS"},
+		{"\x16\x03", "TLS"},
+		{"220 ", "FTP or SMTP"},
+		{"220-", "FTP or SMTP"},
+		{"421 ", "FTP or SMTP"},
+		{"554 ", "SMTP"},
+		{"+OK", "POP3"},
+		{"* OK", "IMAP"},
+		{"RFB ", "VNC"},
+		{"-ERR", "Redis"},
+		{"\x03\x00", "RDP"},
+		{"\xff\xfb", "Telnet"},
+		{"\xff\xfd", "Telnet"},
+		{"SSH-1.", "SSH protocol 1"},
+		{"@RSYNCD", "rsync"},
+		{"AMQP", "AMQP"},
+		{"INFO {", "NATS"},
 	} {
 		if strings.HasPrefix(string(first), g.prefix) {
 			return g.name

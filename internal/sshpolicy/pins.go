@@ -1,7 +1,6 @@
 package sshpolicy
 
 import (
-	"crypto/dsa" //nolint:staticcheck // only to measure a key that a server still has
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -207,8 +206,6 @@ func keyBits(key ssh.PublicKey) int {
 		return k.Curve.Params().BitSize
 	case ed25519.PublicKey:
 		return 8 * len(k)
-	case *dsa.PublicKey:
-		return k.P.BitLen()
 	}
 	return 0
 }

@@ -218,21 +218,29 @@ var settings = map[string]struct {
 	separator string
 }{
 	"proftpd": {"proftpd.conf, in the block of mod_sftp", map[Category]string{
-		KEX: "SFTPKeyExchanges", HostKey: "SFTPHostKey", Cipher: "SFTPCiphers", MAC: "SFTPDigests"}, " "},
+		KEX: "SFTPKeyExchanges", HostKey: "SFTPHostKey", Cipher: "SFTPCiphers", MAC: "SFTPDigests",
+	}, " "},
 	"cisco": {"the running configuration", map[Category]string{
-		KEX: "ip ssh server algorithm kex", HostKey: "ip ssh server algorithm hostkey", Cipher: "ip ssh server algorithm encryption", MAC: "ip ssh server algorithm mac"}, " "},
+		KEX: "ip ssh server algorithm kex", HostKey: "ip ssh server algorithm hostkey", Cipher: "ip ssh server algorithm encryption", MAC: "ip ssh server algorithm mac",
+	}, " "},
 	"sftpgo": {"sftpgo.json, section sftpd", map[Category]string{
-		KEX: "kex_algorithms", HostKey: "host_key_algorithms", Cipher: "ciphers", MAC: "macs"}, ","},
+		KEX: "kex_algorithms", HostKey: "host_key_algorithms", Cipher: "ciphers", MAC: "macs",
+	}, ","},
 	"libssh": {"the ssh_bind options of the program that uses libssh", map[Category]string{
-		KEX: "SSH_BIND_OPTIONS_KEY_EXCHANGE", HostKey: "SSH_BIND_OPTIONS_HOSTKEY_ALGORITHMS", Cipher: "SSH_BIND_OPTIONS_CIPHERS_S_C and _C_S", MAC: "SSH_BIND_OPTIONS_HMAC_S_C and _C_S"}, ","},
+		KEX: "SSH_BIND_OPTIONS_KEY_EXCHANGE", HostKey: "SSH_BIND_OPTIONS_HOSTKEY_ALGORITHMS", Cipher: "SSH_BIND_OPTIONS_CIPHERS_S_C and _C_S", MAC: "SSH_BIND_OPTIONS_HMAC_S_C and _C_S",
+	}, ","},
 	"erlang": {"the options of ssh:daemon/3", map[Category]string{
-		KEX: "modify_algorithms kex", HostKey: "modify_algorithms public_key", Cipher: "modify_algorithms cipher", MAC: "modify_algorithms mac"}, ","},
+		KEX: "modify_algorithms kex", HostKey: "modify_algorithms public_key", Cipher: "modify_algorithms cipher", MAC: "modify_algorithms mac",
+	}, ","},
 	"ssh2js": {"the algorithms option of the ssh2 server", map[Category]string{
-		KEX: "algorithms.kex", HostKey: "algorithms.serverHostKey", Cipher: "algorithms.cipher", MAC: "algorithms.hmac"}, ","},
+		KEX: "algorithms.kex", HostKey: "algorithms.serverHostKey", Cipher: "algorithms.cipher", MAC: "algorithms.hmac",
+	}, ","},
 	"asyncssh": {"the options of asyncssh.create_server", map[Category]string{
-		KEX: "kex_algs", HostKey: "server_host_keys", Cipher: "encryption_algs", MAC: "mac_algs"}, ","},
+		KEX: "kex_algs", HostKey: "server_host_keys", Cipher: "encryption_algs", MAC: "mac_algs",
+	}, ","},
 	"go": {"the ssh.ServerConfig of the program", map[Category]string{
-		KEX: "Config.KeyExchanges", HostKey: "AddHostKey", Cipher: "Config.Ciphers", MAC: "Config.MACs"}, ","},
+		KEX: "Config.KeyExchanges", HostKey: "AddHostKey", Cipher: "Config.Ciphers", MAC: "Config.MACs",
+	}, ","},
 }
 
 func settingRemedies(gaps []Gap, s Software) []Remedy {
