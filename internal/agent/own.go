@@ -112,22 +112,23 @@ func (a *Agent) lookAtLimits(r *check.Report) {
 
 // configState remembers a refused reload until a good one.
 type configState struct {
-	mu  sync.Mutex // guards the field below
-	err error
+	mu   sync.Mutex // guards the fields below
+	file string
+	err  error
 }
 
-// ConfigLoaded records how a reload of the configuration ended, and looks at it
-// at once: nil says that the new one is in force.
-func (a *Agent) ConfigLoaded(err error) {
+// ConfigLoaded records how a reload of the configuration file ended, and looks
+// at it at once: nil says that the new one is in force.
+func (a *Agent) ConfigLoaded(file string, err error) {
 	a.config.mu.Lock()
-	a.config.err = err
+	a.config.file, a.config.err = file, err
 	a.config.mu.Unlock()
 	a.sched.Ask(configCheckID, fault.TriggerChanged)
 }
 
 func (a *Agent) lookAtConfig(_ context.Context, r *check.Report) {
 	a.config.mu.Lock()
-	err := a.config.err
+	file, err := a.config.file, a.config.err
 	a.config.mu.Unlock()
 	if err == nil {
 		r.Absent(CodeConfigRejected)
@@ -139,7 +140,7 @@ func (a *Agent) lookAtConfig(_ context.Context, r *check.Report) {
 	if rest != "" {
 		more = 1 + strings.Count(strings.TrimSpace(rest), "\n")
 	}
-	r.Present(CodeConfigRejected, errors.New(first), map[string]string{"mistake": first, "more": strconv.Itoa(more)})
+	r.Present(CodeConfigRejected, errors.New(first), map[string]string{"file": file, "mistake": first, "more": strconv.Itoa(more)})
 }
 
 // Faults returns the catalogue entries that the agent owns.
@@ -202,10 +203,10 @@ func Faults() []fault.Entry {
 			Raise:  "a reload found mistakes",
 			Clear:  "the next reload succeeds",
 			Remedy: []fault.Remedy{
-				{Text: "Read all mistakes with their lines, and correct the file.", Impact: "none, reads only", Command: "allclear config check"},
+				{Text: "Read all mistakes with their lines, and correct the file.", Impact: "none, reads only", Command: "allclear config check {file}"},
 				{Text: "Load it again.", Impact: "changed items are looked at at once", Command: "systemctl reload allclear"},
 			},
-			Facts: []string{"mistake", "more"}, Applies: "always",
+			Facts: []string{"file", "mistake", "more"}, Applies: "always",
 		},
 	}
 }

@@ -345,12 +345,12 @@ func TestALimitIsNeverSilent(t *testing.T) {
 func TestARefusedReloadStandsUntilAGoodOne(t *testing.T) {
 	r := start(t, rigOptions{})
 	key := fault.Key{Code: agent.CodeConfigRejected, Resource: "config"}
-	r.ConfigLoaded(errors.New("c.yaml:3:5: watch: no\nc.yaml:4:1: x: no"))
+	r.ConfigLoaded("c.yaml", errors.New("c.yaml:3:5: watch: no\nc.yaml:4:1: x: no"))
 	r.verify(t, "config")
 	if f := r.fault(t, key); f.State != fault.Active || f.Sense["more"] != "1" {
 		t.Errorf("after a bad reload: %s, %v", f.State, f.Sense)
 	}
-	r.ConfigLoaded(nil)
+	r.ConfigLoaded("c.yaml", nil)
 	r.verify(t, "config")
 	if f := r.fault(t, key); f.State != fault.Clear {
 		t.Errorf("after a good one: %s", f.State)

@@ -85,7 +85,7 @@ func newHouse(ctx context.Context, o Options, p *plan) (_ *house, err error) {
 		return nil, err
 	}
 	h.server, err = api.New(api.Options{
-		Agent: h.agent, Version: Version(), Socket: first(o.Socket, Socket()), Listen: first(o.Listen, p.Listen),
+		Agent: h.agent, Version: Version(), Socket: first(o.Socket, Socket()), Listen: p.listen(o.Listen),
 		GroupRole: subsystem.Role(p.API.GroupRole), Log: h.log.With(slog.String("subsystem", "api")),
 	})
 	return h, err
@@ -127,12 +127,12 @@ func (h *house) reloads(ctx context.Context) error {
 		case <-h.opts.Reload:
 		}
 		err := h.reload(ctx)
+		h.agent.ConfigLoaded(h.opts.ConfigFile, err)
 		if err != nil {
 			h.log.LogAttrs(ctx, slog.LevelWarn, "configuration refused, the old one stays in force", slog.Any("error", err))
 		} else {
 			h.log.LogAttrs(ctx, slog.LevelInfo, "configuration loaded", slog.String("file", h.opts.ConfigFile))
 		}
-		h.agent.ConfigLoaded(err)
 	}
 }
 
@@ -162,6 +162,16 @@ func (p *plan) node() string {
 		return name
 	}
 	return "localhost"
+}
+
+// NoListen, as Options.Listen, opens no TCP door whatever the configuration says.
+const NoListen = "none"
+
+func (p *plan) listen(flag string) string {
+	if flag == NoListen {
+		return ""
+	}
+	return first(flag, p.Listen)
 }
 
 // ballast maps "none" of the configuration to that of the journal.
