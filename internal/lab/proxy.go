@@ -39,10 +39,14 @@ func (l *Lab) Proxy(o ProxyOptions) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{}
+	srv, err := l.listen()
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{srv: srv}
 	p.opt.now = o
 	overTLS := o.TLS
-	p.srv, err = l.serve(func(c net.Conn) {
+	srv.start(func(c net.Conn) {
 		if !overTLS {
 			p.handle(c)
 			return
@@ -53,7 +57,7 @@ func (l *Lab) Proxy(o ProxyOptions) (*Proxy, error) {
 		}
 		p.handle(tls.Server(c, &tls.Config{Certificates: []tls.Certificate{pair.TLS}}))
 	})
-	return p, err
+	return p, nil
 }
 
 // Addr is host:port.

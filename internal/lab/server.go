@@ -20,18 +20,22 @@ type server struct {
 	closed bool
 }
 
-// serve listens on loopback and runs handle for each connection in its own
-// goroutine. The connection is closed when handle returns. Close of the lab
-// ends the listener and every connection, and waits.
-func (l *Lab) serve(handle func(net.Conn)) (*server, error) {
+// listen takes a free port of loopback. Nothing is accepted before start.
+func (l *Lab) listen() (*server, error) {
 	ln, err := net.Listen("tcp", loopback)
 	if err != nil {
 		return nil, fmt.Errorf("listen for a lab server: %w", err)
 	}
 	s := &server{ln: ln, conns: make(map[net.Conn]struct{})}
-	s.wg.Go(func() { s.accept(handle) })
 	l.OnClose(s.close)
 	return s, nil
+}
+
+// start runs handle for each connection in its own goroutine. The connection
+// is closed when handle returns. Close of the lab ends the listener and every
+// connection, and waits.
+func (s *server) start(handle func(net.Conn)) {
+	s.wg.Go(func() { s.accept(handle) })
 }
 
 func (s *server) accept(handle func(net.Conn)) {

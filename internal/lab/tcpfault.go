@@ -42,11 +42,14 @@ type FaultProxy struct {
 
 // Fault starts a TCP fault proxy in front of upstream (host:port).
 func (l *Lab) Fault(upstream string, o FaultOptions) (*FaultProxy, error) {
-	f := &FaultProxy{upstream: upstream, done: l.done}
+	srv, err := l.listen()
+	if err != nil {
+		return nil, err
+	}
+	f := &FaultProxy{srv: srv, upstream: upstream, done: l.done}
 	f.opt.now = o
-	var err error
-	f.srv, err = l.serve(f.handle)
-	return f, err
+	srv.start(f.handle)
+	return f, nil
 }
 
 // Addr is host:port.

@@ -91,19 +91,20 @@ func (l *Lab) web(o TLSOptions, overTLS bool) (*TLSServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &TLSServer{own: own}
+	srv, err := l.listen()
+	if err != nil {
+		return nil, err
+	}
+	s := &TLSServer{srv: srv, own: own}
 	s.opt.now = o
-	ready := newHandover()
+	ready := newHandover(srv.ln.Addr())
 	hs := &http.Server{
 		Handler:           http.HandlerFunc(s.answer),
 		ErrorLog:          log.New(io.Discard, "", 0), // what goes wrong is what is tested
 		ReadHeaderTimeout: time.Minute,
 		TLSConfig:         s.baseConfig(),
 	}
-	if s.srv, err = l.serve(func(c net.Conn) { s.handle(c, ready) }); err != nil {
-		return nil, err
-	}
-	ready.addr = s.srv.ln.Addr()
+	srv.start(func(c net.Conn) { s.handle(c, ready) })
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		// Serve returns when the listener is closed; nothing else ends it.
@@ -242,8 +243,8 @@ type handover struct {
 	once  sync.Once
 }
 
-func newHandover() *handover {
-	return &handover{conns: make(chan net.Conn), done: make(chan struct{})}
+func newHandover(addr net.Addr) *handover {
+	return &handover{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
 }
 
 // give hands c over and returns when net/http has closed it, so that the

@@ -17,7 +17,7 @@ func (r *run) clientCert(ctx context.Context, s *shake) bool {
 	st := begin(StepClientCert)
 	if !s.asked {
 		if s.err != nil {
-			return r.fail(st, TLSProtocol, s.err.Error()) // the server's certificate was good and the handshake still failed
+			return r.fail(st, TLSProtocol, plain(s.err)) // the server's certificate was good and the handshake still failed
 		}
 		r.app = &replayConn{Conn: s.conn}
 		r.skip(StepClientCert, "not needed: the server did not ask for one")
@@ -95,7 +95,7 @@ func (r *run) clientVerdict(st *Step, s *shake, err error) (Cause, string) {
 	alert := remoteAlert(err)
 	if alert < 0 {
 		if ended, _ := hungUp(err); !ended {
-			return TLSProtocol, err.Error()
+			return TLSProtocol, plain(err)
 		}
 	} else {
 		st.Evidence["alert"] = alertText(alert)

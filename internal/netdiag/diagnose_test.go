@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,27 @@ func TestVersionNamesReadBack(t *testing.T) {
 	}
 	if _, err := netdiag.ParseTLSVersion("1.4"); err == nil {
 		t.Error("TLS 1.4 is accepted")
+	}
+}
+
+// TestTwoLooksAtOneFaultSayTheSame keeps ports and times out of the facts: a
+// change of them would be told as a change of the fault.
+func TestTwoLooksAtOneFaultSayTheSame(t *testing.T) {
+	e := newEnv(t)
+	for name, target := range map[string]netdiag.Target{
+		"refused":     e.target(must(e.lab.RefusedAddr())(e)),
+		"cut":         e.target(e.fault(e.tls(lab.TLSOptions{}).Addr(), lab.FaultOptions{CutAfter: 100, CutReset: true}).Addr()),
+		"not TLS":     e.served(lab.TLSOptions{Manner: lab.BannerFirst, Banner: "220 mail.test\r\n"}),
+		"of tomorrow": e.served(lab.TLSOptions{Pair: e.issue(lab.CertOptions{NotBefore: time.Now().Add(time.Hour)})}),
+		"refusing":    e.refusing(0, lab.TLSOptions{ClientAlert: lab.AlertCertificateRevoked}),
+		"portal":      e.asking(lab.TLSOptions{HTTPOptions: lab.HTTPOptions{Portal: true}}, netdiag.HTTPCheck{ExpectType: "application/json"}),
+		"hung up":     e.proxied("http", lab.ProxyOptions{Close: true}),
+		"NXDOMAIN":    e.named(lab.TLSOptions{}, lab.DNSOptions{}),
+	} {
+		first, second := netdiag.Diagnose(t.Context(), target), netdiag.Diagnose(t.Context(), target)
+		if first.OK || !maps.Equal(first.Sense(), second.Sense()) {
+			t.Errorf("%s:\n%v\n%v", name, first.Sense(), second.Sense())
+		}
 	}
 }
 

@@ -291,7 +291,7 @@ func (r *run) question(ctx context.Context, server, name string, qtype uint16) v
 	}
 	v := view{server: server}
 	if err != nil {
-		v.cause, v.detail = dnsError(err), err.Error()
+		v.cause, v.detail = dnsError(err), plain(err)
 		return v
 	}
 	v.cause, v.detail = dnsCause(m, qtype)

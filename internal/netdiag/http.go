@@ -206,7 +206,7 @@ func (r *run) noAnswer(ctx context.Context, st *Step, err error) bool {
 		}
 	}
 	if _, ok := errors.AsType[http2.StreamError](err); ok {
-		return r.fail(st, HTTPReset, err.Error())
+		return r.fail(st, HTTPReset, plain(err))
 	}
 	if timedOut(err) || timedOut(first) {
 		return r.fail(st, HTTPTimeout, fmt.Sprintf("no answer within %s", r.t.Timeouts.HTTP))
@@ -220,11 +220,11 @@ func (r *run) noAnswer(ctx context.Context, st *Step, err error) bool {
 	}
 	switch {
 	case ended && reset:
-		return r.fail(st, HTTPReset, err.Error())
+		return r.fail(st, HTTPReset, plain(err))
 	case ended:
-		return r.fail(st, HTTPClosed, err.Error())
+		return r.fail(st, HTTPClosed, plain(err))
 	}
-	return r.fail(st, HTTPMalformed, err.Error())
+	return r.fail(st, HTTPMalformed, plain(err))
 }
 
 func httpInfo(a *answer) *HTTPInfo {

@@ -69,7 +69,7 @@ func (r *run) judgeContent(a *answer) (Cause, string) {
 		return HTTPType, fmt.Sprintf("%q instead of %s", h.ContentType, want.ExpectType)
 	}
 	if a.err != nil {
-		return HTTPTruncated, fmt.Sprintf("%d bytes came%s: %v", a.size, promised(a), a.err)
+		return HTTPTruncated, fmt.Sprintf("%d bytes came%s: %s", a.size, promised(a), plain(a.err))
 	}
 	if want.GRPC == "" {
 		return "", ""

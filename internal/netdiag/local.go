@@ -112,16 +112,16 @@ func routeTo(a netip.AddrPort) (Cause, string) {
 	}
 	switch {
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return TCPDenied, err.Error()
+		return TCPDenied, plain(err)
 	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.EINVAL), // EINVAL: a "blackhole" route
 		errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.EAFNOSUPPORT):
 		switch {
 		case hasFamily(a.Addr().Is4()):
-			return NoRoute, err.Error()
+			return NoRoute, plain(err)
 		case a.Addr().Is4():
-			return NoAddressV4, err.Error()
+			return NoAddressV4, plain(err)
 		}
-		return NoAddressV6, err.Error()
+		return NoAddressV6, plain(err)
 	}
 	return "", "" // not about the route; the connect will tell
 }

@@ -62,12 +62,12 @@ func (r *run) connect(ctx context.Context, c *wireConn) (*wireConn, Cause, strin
 		}
 		t := tls.Client(c, &tls.Config{ServerName: r.via.host, RootCAs: pool, Time: r.t.Now, NextProtos: []string{"http/1.1"}})
 		if err := t.HandshakeContext(ctx); err != nil {
-			return nil, ProxyTLS, err.Error(), err
+			return nil, ProxyTLS, plain(err), err
 		}
 		pipe = newWireConn(t)
 	}
 	if _, err := io.WriteString(pipe, r.connectRequest()); err != nil {
-		return nil, ProxyClosed, err.Error(), err
+		return nil, ProxyClosed, plain(err), err
 	}
 	in := bufio.NewReaderSize(io.LimitReader(oneByte{pipe}, maxHead), 16)
 	resp, err := http.ReadResponse(in, &http.Request{Method: http.MethodConnect})
@@ -115,7 +115,7 @@ func proxyReadCause(err error, head []byte) (Cause, string) {
 	case len(head) > 0:
 		return ProxyNotHTTP, "first bytes " + quoteHead(head)
 	}
-	return ProxyClosed, err.Error()
+	return ProxyClosed, plain(err)
 }
 
 // proxyStatusCause names a status that refuses; "" for 2xx.

@@ -180,6 +180,7 @@ func (r *Report) Sense() map[string]string {
 			put("addr_family", st.Family)
 			put("address", st.Address)
 			maps.Copy(s, st.Evidence)
+			delete(s, "clock")
 			break
 		}
 	}

@@ -151,6 +151,15 @@ func until(ctx context.Context, c net.Conn, d time.Duration) (lift func()) {
 	}
 }
 
+// plain is err's text without the addresses net puts in: our port is another
+// one each time, and a report that says the same twice should read the same.
+func plain(err error) string {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
+		return op.Op + ": " + op.Err.Error()
+	}
+	return err.Error()
+}
+
 // timedOut reports whether err is a deadline that passed.
 func timedOut(err error) bool {
 	ne, ok := errors.AsType[net.Error](err)

@@ -67,7 +67,7 @@ func (r *run) tryConnect(ctx context.Context, a netip.AddrPort) try {
 	}
 	c, err := dialAddr(ctx, a, 0)
 	if err != nil {
-		t.cause, t.text = tcpCause(err), err.Error()
+		t.cause, t.text = tcpCause(err), plain(err)
 		return t
 	}
 	t.conn, t.step.TCP = c, tcpInfo(c)

@@ -64,7 +64,7 @@ func (r *run) transport(ctx context.Context, s *shake, st *Step) bool {
 		if reset {
 			cause = TLSReset
 		}
-		return r.fail(st, cause, fmt.Sprintf("after %d bytes of its answer: %v", in, s.err))
+		return r.fail(st, cause, fmt.Sprintf("after %d bytes of its answer: %s", in, plain(s.err)))
 	}
 	return r.hungUpOnHello(ctx, st, reset)
 }
@@ -149,7 +149,7 @@ func (r *run) negotiation(ctx context.Context, s *shake) bool {
 			return r.fail(st, TLSVersion, fmt.Sprintf("the server chose TLS %s; we take %s to %s",
 				VersionName(seen.version), VersionName(r.t.MinTLS), VersionName(r.t.MaxTLS)))
 		}
-		return r.fail(st, TLSProtocol, s.err.Error())
+		return r.fail(st, TLSProtocol, plain(s.err))
 	}
 	st.Evidence["alert"] = alertText(alert)
 	cause := negotiationCause(alert)

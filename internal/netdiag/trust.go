@@ -64,7 +64,7 @@ func (t *trust) judge(chain []*x509.Certificate, name string, now time.Time, own
 		return &judgement{ServerCertExpired, fmt.Sprintf("%q expired at %s", leaf.Subject, utc(leaf.NotAfter))}
 	}
 	if now.Before(leaf.NotBefore) {
-		return &judgement{ServerCertNotYetValid, fmt.Sprintf("%q is valid from %s; our clock shows %s", leaf.Subject, utc(leaf.NotBefore), utc(now))}
+		return &judgement{ServerCertNotYetValid, fmt.Sprintf("%q is valid from %s", leaf.Subject, utc(leaf.NotBefore))}
 	}
 	if err := leaf.VerifyHostname(name); err != nil {
 		return &judgement{ServerCertName, fmt.Sprintf("%q is wanted; the certificate holds %s", name, namesOf(leaf))}
