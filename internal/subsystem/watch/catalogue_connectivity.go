@@ -2,11 +2,21 @@ package watch
 
 import "allclear/internal/fault"
 
-// ladderFacts are the sense keys that a climb of the ladder may use.
-var ladderFacts = []string{
-	"target", "address", "server_name", "cause", "detail", "tls_version", "accepted_issuers",
-	"peer_subject", "peer_issuer", "peer_sha256", "peer_not_after", "status", "grpc_status",
-}
+// ladderFacts are the sense keys of a climb whose change is news; ladderReadings
+// are those that differ from look to look of an unchanged fault: text with port
+// numbers in it, the address out of several, the certificate of one of several
+// servers behind a name, what depends on timing.
+var (
+	ladderFacts = []string{
+		"target", "server_name", "cause", "name", "source", "proxy", "scheme", "status", "grpc_status",
+		"version", "cipher", "tls_version", "server_version", "server_speaks", "speaks",
+		"peer_subject", "peer_issuer", "accepted_issuers", "sent", "client_subject", "client_serial", "client_not_after",
+	}
+	ladderReadings = []string{
+		"address", "detail", "clock", "offset_s", "hello_bytes", "first_bytes", "resolvers", "acceptance",
+		"peer_sha256", "peer_not_after",
+	}
+)
 
 var (
 	ladderStep = fault.Remedy{
@@ -23,7 +33,7 @@ func connectivityFaults() []fault.Entry {
 		return fault.Entry{
 			Code: code, Severity: severity, Title: title, Impact: impact, Cause: cause, Raise: raise, Clear: clear,
 			Remedy: []fault.Remedy{ladderStep, step, verifyTLS},
-			Facts:  append([]string(nil), ladderFacts...), Applies: "every watched TLS or HTTP endpoint",
+			Facts:  ladderFacts, Applies: "every watched TLS or HTTP endpoint",
 		}
 	}
 	const impact = "What depends on this endpoint cannot reach it."
@@ -55,9 +65,9 @@ func connectivityFaults() []fault.Entry {
 	}
 	for i := range all {
 		all[i].Readings = ladderReadings
+		if all[i].Code == CodeTLS {
+			all[i].CausedBy = []fault.Code{CodeCertExpired}
+		}
 	}
 	return all
 }
-
-// ladderReadings are evidence that may differ from look to look.
-var ladderReadings = []string{"server", "resolver", "location", "content_type", "retry_after", "www_authenticate", "issuer", "names"}

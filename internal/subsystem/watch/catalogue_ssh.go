@@ -19,7 +19,7 @@ const (
 
 // sshFacts are the sense keys that every look at an SSH server may use.
 var sshFacts = []string{
-	"address", "policy", "banner", "software", "missing", "why",
+	"address", "host", "policy", "banner", "software", "missing",
 	"kex_offered", "kex_allowed", "kex_smallest",
 	"host_key_offered", "host_key_allowed", "host_key_smallest",
 	"cipher_offered", "cipher_allowed", "cipher_smallest",
@@ -29,11 +29,14 @@ var sshFacts = []string{
 	"mac_c2s_offered", "mac_c2s_allowed", "mac_c2s_smallest",
 	"mac_s2c_offered", "mac_s2c_allowed", "mac_s2c_smallest",
 	"host_key", "pinned", "kex", "cipher", "mac", "host_key_algorithm",
-	"rcode", "resolver", "first_bytes", "looks_like", "fips_mode",
+	"rcode", "looks_like", "fips_mode",
 	"expected", "known_hosts", "user", "methods_offered", "methods_tried",
 }
 
-var sshReadings = []string{"connections", "group_bits", "server_said", "failures"}
+// sshReadings may differ from look to look of an unchanged fault: the first
+// bytes of another service may hold the time, one of several resolvers answers,
+// a server that chooses its groups chooses anew.
+var sshReadings = []string{"connections", "group_bits", "server_said", "failures", "why", "first_bytes", "resolver"}
 
 const (
 	readsOnly  = "none: it only reads"
@@ -122,7 +125,7 @@ func nameNotResolved() fault.Entry {
 		Cause:  "The name is wrong, the resolver does not know it, or the resolver does not answer.",
 		Raise:  "name resolution gives no address", Clear: "the name resolves",
 		Remedy: []fault.Remedy{
-			{Text: "Ask the resolver for the name in {address}.", Impact: readsOnly, Command: "getent hosts {address}"},
+			{Text: "Ask the resolver for {host}.", Impact: readsOnly, Command: "getent ahosts {host}"},
 			{Text: "Mend the name in DNS or in the configuration, or use the address itself.", Impact: "the next look uses it"},
 			verifySSH,
 		},

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
+	"io/fs"
+	"maps"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"allclear/internal/check"
@@ -36,44 +38,103 @@ func certificateCheck(item Certificate) check.Check {
 }
 
 func lookAtCertificate(r *check.Report, item Certificate, now time.Time) {
-	in, err := readCertificate(item)
-	if err != nil {
-		r.Present(CodeCertInvalid, err, map[string]string{"qualifier": "unreadable", "path": item.Path, "status": "unreadable"})
+	in, failed := readCertificate(item)
+	if failed.local() {
+		return // this process lacks something: that says nothing of the files
+	}
+	if in.Cert == nil {
+		r.Present(CodeCertInvalid, failed.err, failed.sense(item))
 		return // expiry was not seen
 	}
-	rep := netdiag.CheckCertificate(in, now, netdiag.CertificateOptions{
-		Warning: item.Warning, Major: item.Major, Name: strings.Join(item.Names, ","),
-	})
-	judgeCertificate(r, item, rep)
+	rep := judgedForAll(in, now, item)
+	if failed.err != nil { // of the key or the roots: the certificate itself is still judged
+		r.PresentAt(failed.severity(), CodeCertInvalid, failed.err, failed.sense(item))
+	} else {
+		judgeValidity(r, item, rep)
+	}
+	judgeExpiry(r, item, rep)
 }
 
-func judgeCertificate(r *check.Report, item Certificate, rep netdiag.CertificateReport) {
-	sense := certificateSense(item, rep)
-	if bad := rep.Invalid(); len(bad) > 0 {
-		var words []string
-		for _, f := range bad {
-			words = append(words, f.Detail)
-		}
-		invalid := copied(sense)
-		invalid["qualifier"], invalid["status"] = string(bad[0].Status), statuses(bad)
-		r.Present(CodeCertInvalid, errors.New(strings.Join(words, "; ")), invalid)
-	} else {
-		r.Absent(CodeCertInvalid)
+// judgedForAll judges the files once, and the certificate for each name that it
+// must hold.
+func judgedForAll(in netdiag.CertificateInput, now time.Time, item Certificate) netdiag.CertificateReport {
+	o := netdiag.CertificateOptions{Warning: item.Warning, Major: item.Major}
+	if len(item.Names) == 0 {
+		return netdiag.CheckCertificate(in, now, o)
 	}
+	o.Usage = netdiag.UsageServer // who has names for others to ask for is a server
+	var rep netdiag.CertificateReport
+	for i, name := range item.Names {
+		o.Name = name
+		one := netdiag.CheckCertificate(in, now, o)
+		if i == 0 {
+			rep = one
+			continue
+		}
+		for _, f := range one.Findings {
+			if f.Status == netdiag.CertName {
+				rep.Findings = append(rep.Findings, f)
+			}
+		}
+	}
+	return rep
+}
+
+// judgeValidity judges everything but the end of the certificate's life.
+func judgeValidity(r *check.Report, item Certificate, rep netdiag.CertificateReport) {
+	bad, severity := rep.Invalid(), fault.None
+	if len(bad) == 0 {
+		for _, f := range rep.Findings {
+			if f.Status == netdiag.CertChainOrder { // forgiven by some clients, refused by others
+				bad, severity = append(bad, f), fault.Warning
+			}
+		}
+	}
+	if len(bad) == 0 {
+		r.Absent(CodeCertInvalid)
+		return
+	}
+	var words, statuses []string
+	for _, f := range bad {
+		words = append(words, f.Detail)
+		statuses = append(statuses, string(f.Status))
+	}
+	sense := certificateSense(item, rep)
+	sense["qualifier"], sense["status"] = string(bad[0].Status), strings.Join(statuses, ", ")
+	if bad[0].Status == netdiag.CertUntrusted && rep.Has(netdiag.CertSelfSigned) {
+		sense["qualifier"] = string(netdiag.CertSelfSigned)
+	}
+	r.PresentAt(severity, CodeCertInvalid, errors.New(strings.Join(words, "; ")), sense)
+}
+
+func judgeExpiry(r *check.Report, item Certificate, rep netdiag.CertificateReport) {
 	if rep.Leaf == nil {
 		return
 	}
+	until, sense := rep.Leaf.NotAfter.UTC().Format(time.RFC3339), certificateSense(item, rep)
 	if rep.Expired() {
-		r.Present(CodeCertExpired, fmt.Errorf("expired %s", rep.Leaf.NotAfter.UTC().Format(time.RFC3339)), sense)
+		r.Present(CodeCertExpired, fmt.Errorf("expired at %s", until), sense)
 		return // "expiring" is over, not disproved
 	}
 	r.Absent(CodeCertExpired)
 	if severity, expiring := rep.Expiring(); expiring {
-		r.PresentAt(severityOf(severity), CodeCertExpiring, fmt.Errorf("valid until %s", rep.Leaf.NotAfter.UTC().Format(time.RFC3339)), sense)
+		r.PresentAt(severityOf(severity), CodeCertExpiring, expiringError(rep), sense)
 		return
 	}
 	r.Absent(CodeCertExpiring)
-	r.Proved("%s is valid until %s", rep.Leaf.Subject, rep.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	r.Proved("%s is valid until %s", rep.Leaf.Subject, until)
+}
+
+// expiringError names each certificate of the file that is near its end: it
+// need not be the leaf.
+func expiringError(rep netdiag.CertificateReport) error {
+	var words []string
+	for _, f := range rep.Findings {
+		if f.Status == netdiag.CertExpiring || f.Status == netdiag.CertChainExpiring {
+			words = append(words, f.Detail)
+		}
+	}
+	return errors.New(strings.Join(words, "; "))
 }
 
 func severityOf(s string) fault.Severity {
@@ -84,56 +145,87 @@ func severityOf(s string) fault.Severity {
 	return severity
 }
 
-func copied(m map[string]string) map[string]string {
-	c := make(map[string]string, len(m)+2)
-	for k, v := range m {
-		c[k] = v
-	}
-	return c
-}
-
-func statuses(findings []netdiag.CertificateFinding) string {
-	var words []string
-	for _, f := range findings {
-		words = append(words, string(f.Status))
-	}
-	return strings.Join(words, ", ")
-}
-
 func certificateSense(item Certificate, rep netdiag.CertificateReport) map[string]string {
 	sense := map[string]string{"path": item.Path}
-	if l := rep.Leaf; l != nil {
-		sense["subject"], sense["issuer"], sense["serial"] = l.Subject, l.Issuer, l.Serial
-		sense["not_before"] = l.NotBefore.UTC().Format(time.RFC3339)
-		sense["not_after"] = l.NotAfter.UTC().Format(time.RFC3339)
-		sense["days_left"] = fmt.Sprintf("%.0f", math.Floor(rep.Left.Hours()/24))
-		sense["life_left"] = fmt.Sprintf("%.2f", rep.LifeLeft)
+	if rep.Leaf != nil {
+		maps.Copy(sense, peerSense(rep.Leaf, rep.Left, rep.Leaf.NotAfter.Sub(rep.Leaf.NotBefore)))
 	}
 	return sense
 }
 
-func readCertificate(item Certificate) (in netdiag.CertificateInput, err error) {
+// unread is why a file could not be read; the zero value: all were.
+type unread struct {
+	status netdiag.CertStatus
+	path   string
+	err    error
+}
+
+// local claims that this process could not look, whatever the file is like.
+func (u unread) local() bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(u.err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// severity is the entry's, but a warning where only we may not read: the
+// program whose key it is probably may.
+func (u unread) severity() fault.Severity {
+	if errors.Is(u.err, fs.ErrPermission) {
+		return fault.Warning
+	}
+	return fault.None
+}
+
+func (u unread) sense(item Certificate) map[string]string {
+	sense := map[string]string{"qualifier": string(u.status), "path": item.Path, "status": string(u.status)}
+	if u.path != item.Path {
+		sense["file"] = u.path
+	}
+	return sense
+}
+
+// readCertificate reads the item's files as far as they can be read.
+func readCertificate(item Certificate) (in netdiag.CertificateInput, failed unread) {
 	for _, f := range []struct {
-		path string
-		into *[]byte
-	}{{item.Path, &in.Cert}, {item.KeyPath, &in.Key}, {item.RootsPath, &in.Roots}} {
+		path   string
+		into   *[]byte
+		status netdiag.CertStatus
+	}{
+		{item.Path, &in.Cert, netdiag.CertUnreadable},
+		{item.KeyPath, &in.Key, netdiag.CertKeyUnreadable},
+		{item.RootsPath, &in.Roots, netdiag.CertUntrusted},
+	} {
 		if f.path == "" {
 			continue
 		}
-		if *f.into, err = readBounded(f.path); err != nil {
-			return in, err
+		data, err := readBounded(f.path)
+		if err != nil {
+			return in, unread{f.status, f.path, err}
 		}
+		*f.into = data
 	}
-	return in, nil
+	return in, unread{}
 }
 
-func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path)
+// readBounded reads a regular file. It never waits: opening a pipe that nobody
+// writes to would hang the look.
+func readBounded(path string) (data []byte, err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxPEM+1))
+	defer f.Close() // read only: nothing to lose
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("look at %s: %w", path, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	data, err = io.ReadAll(io.LimitReader(f, maxPEM+1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}

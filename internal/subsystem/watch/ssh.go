@@ -1,9 +1,12 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
+	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +24,10 @@ const probeGap = 10 * time.Second
 // each further host key type when a bare fingerprint is compared.
 const connectionsPerLook = 5
 
+// firstSeen is what the look says of a key that was only ever compared with
+// itself.
+const firstSeen = "pinned: first-seen"
+
 func sshCodes() []fault.Code {
 	var codes []fault.Code
 	for _, c := range sshpolicy.Codes() {
@@ -34,133 +41,165 @@ func (w *Watch) sshCheck(item SSH, known *sshpolicy.Store) check.Check {
 	l := &sshLook{w: w, item: item, known: known}
 	return check.Check{
 		Name: "watch.ssh", Resource: item.Name, Codes: sshCodes(),
-		Every: item.Every, Gap: probeGap, Timeout: connectionsPerLook*item.Timeout + time.Second,
-		Version: fmt.Sprint(item.Address, item.Policy, item.Pins, item.TrustFirst, item.Login != nil),
+		Every: item.Every, Gap: probeGap, Timeout: connectionsPerLook*item.timeout() + time.Second,
+		Version: fmt.Sprint(item.Address, item.Policy, item.Pins, item.TrustFirst, item.Login != nil, item.Version),
 		Run:     l.run,
 	}
 }
+
+// timeout is of one connection.
+func (item *SSH) timeout() time.Duration { return cmp.Or(item.Timeout, sshpolicy.DefaultTimeout) }
 
 // sshLook is the look at one server.
 type sshLook struct {
 	w     *Watch
 	item  SSH
-	known *sshpolicy.Store
+	known *sshpolicy.Store // nil: nothing is remembered
 }
 
 func (l *sshLook) run(ctx context.Context, r *check.Report) {
 	o := sshpolicy.Options{
-		Policy: l.item.Policy, Pins: l.item.Pins, CheckKey: true, TrustFirst: l.item.TrustFirst, Timeout: l.item.Timeout,
+		Policy: l.item.Policy, Pins: l.pins(), CheckKey: true, TrustFirst: l.item.TrustFirst,
+		Timeout: l.item.timeout(), Dial: l.item.Dial,
 	}
 	if l.known != nil {
-		o.Pins = append(append([]sshpolicy.Pin(nil), o.Pins...), l.known.Pins(l.item.Address)...)
 		o.TypeHints = l.known.TypeHints(l.item.Address)
 	}
-	credentials := l.login(&o, r)
+	login := l.credential(r.Trigger())
+	if login != nil && login.err == nil && !login.held {
+		o.Login = &login.login
+	}
 	result := sshpolicy.Probe(ctx, sshpolicy.Target{Name: l.item.Name, Addr: l.item.Address}, o)
 	if result.Inconclusive {
-		return // we could not look: say nothing of the server
+		for _, code := range sshCodes() { // we could not look: that says nothing of the server
+			r.Unknown(code, result.Error)
+		}
+		return
 	}
-	l.remember(&result)
-	l.judge(r, &result, credentials)
+	l.w.remember(&result)
+	forgotten := l.rememberKey(&result)
+	l.judge(r, &result, login)
+	if forgotten != nil {
+		r.Unknown(CodeHostKeyChanged, forgotten.Error())
+	}
 }
 
-// login adds the credential, unless there is none to try. What keeps it from
-// being tried is returned for the judgement of ssh/auth-failed.
-func (l *sshLook) login(o *sshpolicy.Options, r *check.Report) (lock *lockout) {
-	if l.item.Login == nil {
+// pins are those of the configuration, and the keys that were trusted since. A
+// key that was only seen first counts as long as the item says trust-first: a
+// pin that somebody compared must not share its place with one that nobody did.
+func (l *sshLook) pins() []sshpolicy.Pin {
+	pins := slices.Clone(l.item.Pins)
+	if l.known == nil {
+		return pins
+	}
+	for _, k := range l.known.Known(l.item.Address) {
+		if k.Origin == sshpolicy.OriginTrusted || k.Origin == sshpolicy.OriginFirstSeen && l.item.TrustFirst {
+			pins = append(pins, k.Pin)
+		}
+	}
+	return pins
+}
+
+// rememberKey keeps a key seen for the first time, and the type that a bare
+// fingerprint turned out to have. The error says that the next look cannot tell
+// whether the key is still the same.
+func (l *sshLook) rememberKey(result *sshpolicy.Result) error {
+	k := result.HostKey
+	if k == nil {
 		return nil
 	}
-	lock = l.w.lock(l.item.Name)
-	if !lock.mayTry(r.Trigger()) {
-		return lock
-	}
-	login, err := l.item.Login()
-	if err != nil {
-		lock.unreadable = err
-		return lock
-	}
-	lock.unreadable = nil
-	o.Login = &login
-	return lock
-}
-
-// remember keeps what later looks and preflight need: the result, a key seen
-// for the first time, and the type that a bare fingerprint turned out to have.
-func (l *sshLook) remember(result *sshpolicy.Result) {
-	l.w.mu.Lock()
-	l.w.seen[l.item.Name] = *result
-	l.w.mu.Unlock()
-	k := result.HostKey
-	if k == nil || l.known == nil {
-		return
-	}
-	var origin sshpolicy.Origin
 	switch {
+	case k.Pin == sshpolicy.PinFirstSeen && l.known == nil:
+		return fmt.Errorf("the first key of %s cannot be remembered: there is no store", l.item.Name)
 	case k.Pin == sshpolicy.PinFirstSeen:
-		origin = sshpolicy.OriginFirstSeen
-	case k.Pin == sshpolicy.PinMatched && bare(l.item.Pins):
-		origin = sshpolicy.OriginMatched
-	default:
-		return
+		if err := l.known.Add(l.item.Address, k.Key, sshpolicy.OriginFirstSeen); err != nil {
+			return fmt.Errorf("a change of the key cannot be seen: %w", err)
+		}
+	case k.Pin == sshpolicy.PinMatched && l.known != nil && bare(l.item.Pins):
+		if err := l.known.Add(l.item.Address, k.Key, sshpolicy.OriginMatched); err != nil {
+			l.w.warn("type of a pinned host key not remembered, the next look asks for all types again", l.item.Name, err)
+		}
 	}
-	if err := l.known.Add(l.item.Address, k.Key, origin); err != nil && l.w.options().Log != nil {
-		l.w.options().Log.Warn("host key not remembered", "server", l.item.Name, "error", err)
-	}
+	return nil
 }
 
 func bare(pins []sshpolicy.Pin) bool {
-	for _, p := range pins {
-		if p.Type == "" {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(pins, func(p sshpolicy.Pin) bool { return p.Type == "" })
 }
 
-func (l *sshLook) judge(r *check.Report, result *sshpolicy.Result, lock *lockout) {
+func (l *sshLook) judge(r *check.Report, result *sshpolicy.Result, login *attempt) {
 	sense := l.sense(result)
 	for _, j := range result.Judged() {
 		code := fault.Code(j.Code)
-		if code == CodeAuthFailed && lock != nil {
-			continue // judged below: a lock-out or an unreadable secret is known here only
+		if code == CodeAuthFailed && login != nil {
+			continue // judged below: what held it back is known here only
 		}
 		switch j.Verdict {
 		case sshpolicy.Present:
 			r.Present(code, j.Err, sense)
-			r.Advise(code, remedies(result.Remedy, sshRemedy)...)
+			r.Advise(code, l.remedies(result)...)
 		case sshpolicy.Absent:
 			r.Absent(code)
 		case sshpolicy.NotApplicable:
 			r.NotApplicable(code, j.Why)
 		}
 	}
-	if lock != nil {
-		l.judgeLogin(r, result, lock, sense)
+	if h := result.Handshake; h != nil && h.Why != "" {
+		for _, code := range []fault.Code{CodeCryptoError, CodeHostKeyUnknown, CodeHostKeyChanged} {
+			r.Unknown(code, h.Why)
+		}
 	}
-	l.prove(r, result)
+	if login != nil {
+		l.judgeLogin(r, result, login, sense)
+	}
+	if parts := l.proofs(result); len(parts) > 0 {
+		r.Proved("%s", strings.Join(parts, ", "))
+	}
 }
 
-// sense is what the probe found, less what the fault's key says already.
+// sense is what the probe found, in facts and readings.
 func (l *sshLook) sense(result *sshpolicy.Result) map[string]string {
 	sense := result.Facts()
 	maps.Copy(sense, result.Readings())
-	if l.item.TrustFirst && sense["pinned"] == string(sshpolicy.PinMatched) {
+	if l.onlyFirstSeen(result.HostKey) {
 		sense["pinned"] = string(sshpolicy.PinFirstSeen)
+	}
+	if host, _, err := net.SplitHostPort(l.item.Address); err == nil {
+		sense["host"] = host
 	}
 	return sense
 }
 
-func sshRemedy(s sshpolicy.Remedy) fault.Remedy {
-	text := s.Text
-	if s.Line != "" {
-		text += "\n" + s.Line
+// onlyFirstSeen claims that the key is trusted because it came first, and for
+// no better reason.
+func (l *sshLook) onlyFirstSeen(k *sshpolicy.ServerKey) bool {
+	if k == nil || !l.item.TrustFirst || k.Pin != sshpolicy.PinMatched && k.Pin != sshpolicy.PinFirstSeen {
+		return false
 	}
-	return fault.Remedy{Text: text, Impact: s.Impact, Command: s.Command}
+	if l.known == nil {
+		return true
+	}
+	return !slices.Contains(l.known.Known(l.item.Address), sshpolicy.Known{Pin: sshpolicy.PinOf(k.Key), Origin: sshpolicy.OriginTrusted})
 }
 
-// prove says what the look has proved, also when a later step failed.
-func (l *sshLook) prove(r *check.Report, result *sshpolicy.Result) {
-	var parts []string
+// remedies are the probe's steps, with the look of this check as the last: a
+// probe proves the repair to its reader, and clears nothing.
+func (l *sshLook) remedies(result *sshpolicy.Result) []fault.Remedy {
+	target := l.item.Address
+	if _, err := sshpolicy.Builtin(result.Policy); err == nil { // the command reads no configuration
+		target += " --policy " + result.Policy
+	}
+	steps := remedies(result.Remedy, func(s sshpolicy.Remedy) fault.Remedy {
+		return fault.Remedy{Text: s.Text, Impact: s.Impact, Command: strings.Replace(s.Command, "--prove TARGET", target+" --prove", 1)}
+	})
+	if n := len(steps); n > 0 && strings.HasPrefix(steps[n-1].Command, "allclear probe ssh ") {
+		steps[n-1].Command = "allclear verify " + l.item.Name
+	}
+	return steps
+}
+
+// proofs are what the look has proved, also when a later step failed.
+func (l *sshLook) proofs(result *sshpolicy.Result) (parts []string) {
 	if result.Offer != nil && len(result.Missing) == 0 {
 		parts = append(parts, "all four categories meet "+result.Policy)
 	}
@@ -174,9 +213,9 @@ func (l *sshLook) prove(r *check.Report, result *sshpolicy.Result) {
 	if k := result.HostKey; k != nil {
 		switch {
 		case k.Pin == sshpolicy.PinFirstSeen:
-			parts = append(parts, "host key first seen now, compared with nothing (pinned: first-seen)")
-		case k.Pin == sshpolicy.PinMatched && l.item.TrustFirst:
-			parts = append(parts, "host key is the one first seen (pinned: first-seen)")
+			parts = append(parts, "host key first seen now, compared with nothing ("+firstSeen+")")
+		case k.Pin == sshpolicy.PinMatched && l.onlyFirstSeen(k):
+			parts = append(parts, "host key is the one first seen ("+firstSeen+")")
 		case k.Pin == sshpolicy.PinMatched:
 			parts = append(parts, "host key matches its pin")
 		}
@@ -184,7 +223,5 @@ func (l *sshLook) prove(r *check.Report, result *sshpolicy.Result) {
 	if result.Auth != nil && result.Auth.OK {
 		parts = append(parts, "login as "+result.Auth.User+" accepted")
 	}
-	if len(parts) > 0 {
-		r.Proved("%s", strings.Join(parts, ", "))
-	}
+	return parts
 }

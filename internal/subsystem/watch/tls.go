@@ -1,10 +1,12 @@
 package watch
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"allclear/internal/check"
@@ -22,48 +24,80 @@ const (
 	CodeHTTP       fault.Code = netdiag.CodeHTTP
 )
 
+// defaultClimb is how long netdiag climbs when nobody says.
+const defaultClimb = 5 * time.Second
+
 func connectivityCodes() []fault.Code {
 	return []fault.Code{CodeDNS, CodeTCP, CodeProxy, CodeTLS, CodeClientCert, CodeHTTP}
 }
 
-// tlsCheck climbs the ladder to one endpoint.
+// stepsOf are the steps of the ladder that stand behind a code. A wrong clock
+// is no matter of the endpoint and belongs to nobody here.
+func stepsOf(code fault.Code) []netdiag.StepName {
+	switch code {
+	case CodeDNS:
+		return []netdiag.StepName{netdiag.StepDNS}
+	case CodeTCP:
+		return []netdiag.StepName{netdiag.StepTCP}
+	case CodeProxy:
+		return []netdiag.StepName{netdiag.StepProxy}
+	case CodeTLS:
+		return []netdiag.StepName{netdiag.StepTransport, netdiag.StepNegotiate, netdiag.StepServerCert}
+	case CodeClientCert:
+		return []netdiag.StepName{netdiag.StepClientCert}
+	case CodeHTTP:
+		return []netdiag.StepName{netdiag.StepHTTP}
+	}
+	return nil
+}
+
+// tlsCheck climbs the ladder to one endpoint. One climb judges the endpoint and
+// the certificate that it shows.
 func tlsCheck(item TLS) check.Check {
 	return check.Check{
-		Name: "watch.tls", Resource: item.Name, Codes: connectivityCodes(),
-		Every: item.Every, Timeout: item.Timeout + 2*time.Second, Version: item.Version,
+		Name: "watch.tls", Resource: item.Name,
+		Codes: append(connectivityCodes(), CodeCertExpiring, CodeCertExpired),
+		// An expired certificate is why TLS fails: one cause, one fault to tell.
+		Causes: []fault.Key{{Code: CodeCertExpired, Resource: item.Name + "/" + serverCertificate}},
+		Every:  item.Every, Timeout: cmp.Or(item.Timeout, defaultClimb) + 2*time.Second, Version: item.Version,
 		Run: func(ctx context.Context, r *check.Report) {
 			target, err := item.Target()
 			if err != nil {
 				// Our own credential cannot be read: the endpoint was not looked at, and a
 				// server would refuse us.
 				r.Present(CodeClientCert, fmt.Errorf("own credential: %w", err), map[string]string{
-					"qualifier": "unreadable", "cause": string(netdiag.OwnCertUnreadable), "address": item.Address,
+					"qualifier": netdiag.OwnCertUnreadable.Qualifier(), "cause": string(netdiag.OwnCertUnreadable), "target": item.Address,
 				})
+				r.Advise(CodeClientCert, remedies(netdiag.OwnCertUnreadable.Remedies(), ladderRemedy(item))...)
 				return
 			}
-			judgeLadder(r, netdiag.Diagnose(ctx, target))
+			rep := netdiag.Diagnose(ctx, target)
+			if rep.Cause == netdiag.Cancelled {
+				return // we could not look: say nothing of the endpoint
+			}
+			judgeServerCertificate(r.At(serverCertificate), rep, target.Plain)
+			judgeLadder(r, item, rep)
 		},
 	}
 }
 
 // judgeLadder turns the climb into verdicts: the code of the failing step is
 // Present, the codes of the steps that were passed are Absent, those above it
-// were not reached.
-func judgeLadder(r *check.Report, rep *netdiag.Report) {
-	if rep.Cause == netdiag.Cancelled {
-		return
-	}
+// were not reached and stay Unknown.
+func judgeLadder(r *check.Report, item TLS, rep *netdiag.Report) {
 	failed := fault.Code(rep.Code())
+	passed := passedSteps(rep)
 	for _, code := range connectivityCodes() {
 		if code == failed {
-			r.Present(code, errors.New(rep.Cause.Text()), ladderSense(rep))
-			r.Advise(code, remedies(rep.Remedies(), ladderRemedy)...)
+			r.Present(code, causeOf(rep), ladderSense(rep))
+			r.Advise(code, remedies(rep.Remedies(), ladderRemedy(item))...)
 			break
 		}
-		if passed, needed := reached(rep, code); passed {
-			r.Absent(code)
-		} else if !needed {
-			r.NotApplicable(code, notNeeded(code))
+		judgePassed(r, code, passed)
+	}
+	if !slices.Contains(connectivityCodes(), failed) && !rep.OK && rep.Step != netdiag.StepClock {
+		for _, code := range connectivityCodes() {
+			r.Unknown(code, causeOf(rep).Error()) // our own side stood in the way
 		}
 	}
 	if rep.OK || rep.Step == netdiag.StepClock {
@@ -71,55 +105,89 @@ func judgeLadder(r *check.Report, rep *netdiag.Report) {
 	}
 }
 
-// reached tells of the steps behind a code whether the ladder passed them, and
-// whether they are part of this ladder at all.
-func reached(rep *netdiag.Report, code fault.Code) (passed, needed bool) {
-	steps := map[fault.Code][]netdiag.StepName{
-		CodeDNS: {netdiag.StepDNS}, CodeTCP: {netdiag.StepTCP}, CodeProxy: {netdiag.StepProxy},
-		CodeTLS:        {netdiag.StepTransport, netdiag.StepNegotiate, netdiag.StepServerCert},
-		CodeClientCert: {netdiag.StepClientCert}, CodeHTTP: {netdiag.StepHTTP},
-	}[code]
-	well := map[netdiag.StepName]bool{}
-	for _, s := range rep.Steps {
-		if s.Outcome == netdiag.OK || s.Outcome == netdiag.Warning {
-			well[s.Name] = true
+// judgePassed judges a code whose steps did not fail.
+func judgePassed(r *check.Report, code fault.Code, passed map[netdiag.StepName]netdiag.Step) {
+	climbed, why := false, ""
+	for _, name := range stepsOf(code) {
+		step, reached := passed[name]
+		if !reached {
+			return
+		}
+		if step.Outcome == netdiag.NotTried {
+			why = strings.TrimPrefix(step.Detail, "not needed: ")
+		} else {
+			climbed = true
 		}
 	}
-	for _, s := range steps {
-		if !well[s] {
-			return false, !rep.OK && rep.Step != netdiag.StepClock
+	if climbed {
+		r.Absent(code)
+		return
+	}
+	r.NotApplicable(code, why)
+}
+
+// passedSteps are the steps that the ladder has left behind: those that went
+// well, and those that it did not need.
+func passedSteps(rep *netdiag.Report) map[netdiag.StepName]netdiag.Step {
+	passed := map[netdiag.StepName]netdiag.Step{}
+	for _, name := range netdiag.StepNames() {
+		if !rep.OK && name == rep.Step {
+			break
 		}
+		var best *netdiag.Step
+		for i := range rep.Steps { // of several addresses, one that answers is enough
+			if s := &rep.Steps[i]; s.Name == name && (best == nil || best.Outcome == netdiag.Failed) {
+				best = s
+			}
+		}
+		if best == nil || best.Outcome == netdiag.Failed {
+			break
+		}
+		passed[name] = *best
 	}
-	return true, true
+	return passed
 }
 
-func notNeeded(code fault.Code) string {
-	switch code {
-	case CodeDNS:
-		return "the address is not a name, or the proxy resolves it"
-	case CodeProxy:
-		return "no proxy is configured"
-	case CodeTLS:
-		return "the endpoint is watched without TLS"
-	case CodeClientCert:
-		return "no client certificate is configured"
-	case CodeHTTP:
-		return "no HTTP request is configured"
+// causeOf says in one line why the climb ended.
+func causeOf(rep *netdiag.Report) error {
+	if rep.Detail == "" {
+		return fmt.Errorf("%s", rep.Cause.Text())
 	}
-	return "not part of this look"
+	return fmt.Errorf("%s: %s", rep.Cause.Text(), rep.Detail)
 }
 
+// ladderSense is the evidence of the failing step. What each resolver said is
+// one value: its own key would be a new one for every resolver.
 func ladderSense(rep *netdiag.Report) map[string]string {
-	sense := rep.Sense()
+	sense := map[string]string{"duration_ms": strconv.FormatInt(rep.DurationMS, 10)}
+	var resolvers []string
+	for k, v := range rep.Sense() {
+		if server, ok := strings.CutPrefix(k, "resolver "); ok {
+			resolvers = append(resolvers, server+": "+v)
+			continue
+		}
+		sense[k] = v
+	}
+	if len(resolvers) > 0 {
+		slices.Sort(resolvers)
+		sense["resolvers"] = strings.Join(resolvers, "; ")
+	}
 	sense["target"] = rep.Target
-	sense["duration_ms"] = strconv.FormatInt(rep.DurationMS, 10)
 	return sense
 }
 
-func ladderRemedy(s netdiag.Remedy) fault.Remedy {
-	return fault.Remedy{Text: s.Text, Impact: s.Impact, Command: s.Command}
+// ladderRemedy puts the item's own names into a step.
+func ladderRemedy(item TLS) func(netdiag.Remedy) fault.Remedy {
+	return func(s netdiag.Remedy) fault.Remedy {
+		command := strings.ReplaceAll(s.Command, "HOST:443", item.Address)
+		if command == "allclear verify" {
+			command += " " + item.Name
+		}
+		return fault.Remedy{Text: s.Text, Impact: s.Impact, Command: command}
+	}
 }
 
+// proof is what a climb to the top has shown, with what it noticed on the way.
 func proof(rep *netdiag.Report) string {
 	text := "reached " + rep.Address
 	if rep.TLS != nil {
@@ -133,6 +201,9 @@ func proof(rep *netdiag.Report) string {
 	}
 	if rep.HTTP != nil {
 		text += fmt.Sprintf(", answer %d", rep.HTTP.Status)
+	}
+	for _, w := range rep.Warnings {
+		text += "; noticed: " + w.Cause.Text()
 	}
 	return text
 }

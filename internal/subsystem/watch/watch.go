@@ -12,6 +12,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -31,7 +33,10 @@ type Options struct {
 	// KnownHosts remembers host keys that were trusted at first sight, and the
 	// types of pinned keys.
 	KnownHosts *sshpolicy.Store
-	Log        *slog.Logger
+	// Policies are the configuration's own, by name, for preflight. The built-in
+	// ones and those of the items are known without it.
+	Policies map[string]sshpolicy.Policy
+	Log      *slog.Logger // nil: say nothing
 }
 
 // SSH is a server to look at.
@@ -46,6 +51,10 @@ type SSH struct {
 	TrustFirst bool
 	// Login reads the credential at the moment of use; nil: never authenticate.
 	Login func() (sshpolicy.Login, error)
+	// Version changes when the login does; what else is here is seen without it.
+	Version string
+	// Dial replaces net.Dialer; nil: the system's way to the server.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // TLS is an endpoint to look at.
@@ -74,20 +83,57 @@ type Certificate struct {
 type Watch struct {
 	mu    sync.Mutex // guards the fields below
 	opts  Options
-	seen  map[string]sshpolicy.Result // newest look at each SSH server, by address and policy
-	locks map[string]*lockout         // by name of the SSH server
+	seen  map[string]sighting // the newest offer of each SSH server, by name
+	locks map[string]*lockout // by name of the SSH server
+}
+
+// sighting is an offer and when it was read.
+type sighting struct {
+	at     time.Time
+	result sshpolicy.Result
 }
 
 // New returns a watch over what opts name.
 func New(opts Options) *Watch {
-	return &Watch{opts: opts, seen: map[string]sshpolicy.Result{}, locks: map[string]*lockout{}}
+	return &Watch{opts: opts, seen: map[string]sighting{}, locks: map[string]*lockout{}}
 }
 
-// Configure replaces what is watched.
+// Configure replaces what is watched. What is known of things that are gone is
+// forgotten.
 func (w *Watch) Configure(opts Options) {
+	kept := map[string]bool{}
+	for _, item := range opts.SSH {
+		kept[item.Name] = true
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.opts = opts
+	maps.DeleteFunc(w.seen, func(name string, _ sighting) bool { return !kept[name] })
+	maps.DeleteFunc(w.locks, func(name string, _ *lockout) bool { return !kept[name] })
+}
+
+// remember keeps the newest offer of a server for preflight.
+func (w *Watch) remember(r *sshpolicy.Result) {
+	if r.Offer == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen[r.Target] = sighting{at: time.Now(), result: *r}
+}
+
+// sighted returns the newest offer read at the item's address.
+func (w *Watch) sighted(item *SSH) (sighting, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s, ok := w.seen[item.Name]
+	return s, ok && s.result.Address == item.Address
+}
+
+func (w *Watch) warn(message, server string, err error) {
+	if log := w.options().Log; log != nil {
+		log.Warn(message, slog.String("server", server), slog.Any("error", err))
+	}
 }
 
 func (w *Watch) options() Options {
