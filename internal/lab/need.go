@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,9 +17,9 @@ type Skipper interface {
 }
 
 // Need skips the test unless the machine has all that is named: "root" (effective uid 0), "loop" (root and loop
-// devices to mount), "netns" (root and ip, to make network namespaces), "soak" (asked for by ALLCLEAR_SOAK=1: tests of
-// many minutes), or a program's name. The skip says what is missing as "needs: a, b"; the run of all tests lists these
-// at its end and fails on one that the machine could meet.
+// devices to mount), "netns" (root and ip, to make network namespaces), "ipv6" (a loopback address ::1), "soak" (asked
+// for by ALLCLEAR_SOAK=1: tests of many minutes), or a program's name. The skip says what is missing as "needs: a, b";
+// the run of all tests lists these at its end and fails on one that the machine could meet.
 func Need(t Skipper, what ...string) {
 	t.Helper()
 	if missing := Missing(what...); len(missing) > 0 {
@@ -38,6 +39,12 @@ func met(need string) bool {
 	case "loop":
 		_, err := os.Stat("/dev/loop-control")
 		return err == nil && met("root") && met("mount") && met("umount")
+	case "ipv6":
+		ln, err := net.Listen("tcp", "[::1]:0")
+		if err != nil {
+			return false
+		}
+		return ln.Close() == nil
 	case "soak":
 		return os.Getenv("ALLCLEAR_SOAK") == "1"
 	case "netns":

@@ -107,6 +107,13 @@ func (p *process) stop() error {
 	return nil
 }
 
+func (p *process) signal(sig os.Signal) error {
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		return fmt.Errorf("send %s to %s: %w", sig, p.cmd.Path, err)
+	}
+	return nil
+}
+
 func (p *process) kill() {
 	p.once.Do(func() { _ = p.cmd.Process.Kill() }) // an error means that it has ended
 }

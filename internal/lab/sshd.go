@@ -3,6 +3,7 @@ package lab
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -13,9 +14,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -23,6 +27,9 @@ import (
 // SSHDConfig is what an [SSHD] is started with. A nil list means the program's
 // own default.
 type SSHDConfig struct {
+	// Host is the address to listen at, "" means 127.0.0.1. It counts when the
+	// server is started first, and stays.
+	Host                                            string
 	KexAlgorithms, Ciphers, MACs, HostKeyAlgorithms []string
 	// KeyTypes are the host keys: "ed25519", "ecdsa", "rsa"; nil means all three.
 	KeyTypes []string
@@ -36,6 +43,7 @@ type SSHDConfig struct {
 // a configuration of its own.
 type SSHD struct {
 	dir  string
+	host string
 	port int
 	proc *process
 }
@@ -43,7 +51,7 @@ type SSHD struct {
 // StartSSHD runs the host's sshd with its files in dir until ctx ends or Stop.
 // The error says so when the program is not installed; ask [Missing] first.
 func StartSSHD(ctx context.Context, dir string, c SSHDConfig) (*SSHD, error) {
-	s := &SSHD{dir: dir}
+	s := &SSHD{dir: dir, host: cmp.Or(c.Host, "127.0.0.1")}
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
@@ -69,7 +77,14 @@ func (l *Lab) SSHD(ctx context.Context, c SSHDConfig) (*SSHD, error) {
 }
 
 // Addr is the server's host:port.
-func (s *SSHD) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
+func (s *SSHD) Addr() string { return net.JoinHostPort(s.host, strconv.Itoa(s.port)) }
+
+// Pause freezes the server (SIGSTOP): the kernel goes on accepting connections
+// for it, and nobody answers them. Resume thaws it.
+func (s *SSHD) Pause() error { return s.proc.signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (s *SSHD) Resume() error { return s.proc.signal(syscall.SIGCONT) }
 
 // Reconfigure restarts the server on the same port with the same host keys.
 func (s *SSHD) Reconfigure(ctx context.Context, c SSHDConfig) error {
@@ -138,7 +153,7 @@ func (s *SSHD) start(ctx context.Context, c SSHDConfig) error {
 	if err := os.WriteFile(file, conf, 0o600); err != nil {
 		return fmt.Errorf("write sshd's configuration: %w", err)
 	}
-	s.proc, err = startProcess(ctx, "Server listening on 127.0.0.1 port", program, "-D", "-e", "-f", file)
+	s.proc, err = startProcess(ctx, "Server listening on "+s.host+" port", program, "-D", "-e", "-f", file)
 	return err
 }
 
@@ -148,7 +163,7 @@ func (s *SSHD) configure(c SSHDConfig) ([]byte, error) {
 	for _, line := range c.Extra {
 		fmt.Fprintln(&b, line)
 	}
-	fmt.Fprintf(&b, "ListenAddress 127.0.0.1:%d\nPidFile none\nUsePAM no\nStrictModes no\nLoginGraceTime 30\nMaxStartups 1000\n", s.port)
+	fmt.Fprintf(&b, "ListenAddress %s\nPidFile none\nUsePAM no\nStrictModes no\nLoginGraceTime 30\nMaxStartups 1000\n", s.Addr())
 	fmt.Fprintln(&b, "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password")
 	for keyword, names := range map[string][]string{
 		"KexAlgorithms": c.KexAlgorithms, "Ciphers": c.Ciphers, "MACs": c.MACs, "HostKeyAlgorithms": c.HostKeyAlgorithms,
