@@ -193,3 +193,32 @@ func TestRemedies(t *testing.T) {
 		{"codes without one have none", "plain.present plain.start", "plain.raise", "active major"},
 	})
 }
+
+// TestFlapOffKeepsTheHold: calm, with a good look, a fault still has to be seen
+// well for as long as its hold says.
+func TestFlapOffKeepsTheHold(t *testing.T) {
+	const on = "always.present always.na always.present always.na always.present"
+	const made = "always.raise always.clear{not-applicable} always.raise always.clear{not-applicable} always.raise always.flap-on"
+	tellAll(t, []story{
+		{"not yet", on + " +80m always.absent +9m tick", made + " always.flap-off", "clearing major recurring"},
+		{"at the end of the hold", on + " +80m always.absent +9m tick +1m always.absent", made + " always.flap-off always.clear{verified}", "clear recurring"},
+		{"seen long enough while latched", on + " +32m always.absent +10m always.absent +15m tick", made + " always.flap-off always.clear{verified}", "clear recurring"},
+	})
+}
+
+// TestFactsWaitWhileFlapping: what waits when a fault is latched stays untold.
+func TestFactsWaitWhileFlapping(t *testing.T) {
+	tellAll(t, []story{{
+		"a latched fault makes no change event",
+		"plain.present plain.absent plain.present,reason=a plain.present,reason=b plain.absent +2m tick",
+		"plain.raise plain.clear{verified} plain.raise plain.flap-on", "active major flapping",
+	}})
+}
+
+// TestNewestLook: a bad look that ends late counts, and yet is not the newest.
+func TestNewestLook(t *testing.T) {
+	tellAll(t, []story{
+		{"it keeps nothing fresh", "plain.present begin +10m plain.present plain.late-present +10m", "plain.raise", "active major"},
+		{"nor does it open the way to a look from before", "plain.present begin plain.na plain.late-present plain.past-present", "plain.raise plain.clear{not-applicable} plain.raise", "active major"},
+	})
+}
