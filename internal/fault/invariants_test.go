@@ -189,7 +189,7 @@ func (w *world) checkAnswered(a act, asked map[fault.Key]uint64) {
 	if a.kind != "look" || a.foreign || a.age > 0 || a.verdict != fault.Present || f == nil || f.Mark == nil || f.Mark.Kind != fault.OpFix {
 		return
 	}
-	if w.order-a.long > asked[k] {
+	if w.started > asked[k] {
 		w.t.Fatalf("%+v: %s is still marked fixed", a, k)
 	}
 }

@@ -13,15 +13,16 @@ import (
 
 // The codes of the test catalogue.
 const (
-	codePlain   = fault.Code("t/plain")   // no hold
-	codeHeld    = fault.Code("t/held")    // holds both ways
-	codeAlways  = fault.Code("t/always")  // a hold that even a fix does not shorten
-	codeCause   = fault.Code("t/cause")   // causes middle and symptom
-	codeMiddle  = fault.Code("t/middle")  // caused by cause, causes symptom
-	codeSymptom = fault.Code("t/symptom") // caused by both
-	codeWorse   = fault.Code("t/worse")   // escalates twice
-	codeByHand  = fault.Code("t/by-hand") // an operator's fix clears it
-	codeAuto    = fault.Code("t/auto")    // two automatic remedies an hour
+	codePlain   = fault.Code("t/plain")    // no hold
+	codeHeld    = fault.Code("t/held")     // holds both ways
+	codeAlways  = fault.Code("t/always")   // a hold that even a fix does not shorten
+	codeCause   = fault.Code("t/cause")    // causes middle and symptom
+	codeMiddle  = fault.Code("t/middle")   // caused by cause, causes symptom
+	codeSymptom = fault.Code("t/symptom")  // caused by both
+	codeWorse   = fault.Code("t/worse")    // escalates twice
+	codeByHand  = fault.Code("t/by-hand")  // an operator's fix clears it
+	codeAuto    = fault.Code("t/auto")     // two automatic remedies an hour
+	codeAutoToo = fault.Code("t/auto-too") // the same for the same resource
 	codeSystem  = fault.Code("system/limit-reached")
 )
 
@@ -43,6 +44,9 @@ func catalogue(t rapid.TB) *fault.Catalogue {
 		}
 		return e
 	}
+	auto := func(e *fault.Entry) {
+		e.Auto = &fault.Auto{Action: "restart", Budget: 2, Per: time.Hour, Backoff: 10 * time.Minute}
+	}
 	c, err := fault.NewCatalogue(
 		entry(codePlain, nil),
 		entry(codeHeld, func(e *fault.Entry) { e.Hold = fault.Hold{Raise: 5 * time.Minute, Clear: 10 * time.Minute} }),
@@ -57,9 +61,8 @@ func catalogue(t rapid.TB) *fault.Catalogue {
 			e.Escalate = []fault.Escalation{{After: time.Hour, To: fault.Major}, {After: 24 * time.Hour, To: fault.Critical}}
 		}),
 		entry(codeByHand, func(e *fault.Entry) { e.ByOperator = true }),
-		entry(codeAuto, func(e *fault.Entry) {
-			e.Auto = &fault.Auto{Action: "restart", Budget: 2, Per: time.Hour, Backoff: 10 * time.Minute}
-		}),
+		entry(codeAuto, auto),
+		entry(codeAutoToo, auto),
 		entry(codeSystem, nil),
 	)
 	if err != nil {
@@ -212,6 +215,7 @@ func subjects() map[string]subject {
 		"cause":  {key: cause, check: "cause"},
 		"middle": {key: middle, check: "middle", causes: []fault.Key{cause}},
 		"sym":    {key: key(codeSymptom, "r"), check: "sym", causes: []fault.Key{cause, middle}},
+		"deep":   {key: key(codeSymptom, "r/deep"), check: "deep", causes: []fault.Key{middle}},
 		"lone":   {key: key(codeSymptom, "s"), check: "lone"},
 		"unruly": {key: key(codePlain, "u"), check: "unruly", causes: []fault.Key{cause}},
 		"mixed":  {key: key(codeSymptom, "m"), check: "mixed", causes: []fault.Key{dcause}},
@@ -221,6 +225,7 @@ func subjects() map[string]subject {
 		"byhand": {key: key(codeByHand, "r"), check: "byhand"},
 		"auto":   {key: key(codeAuto, "r"), check: "auto"},
 		"auto2":  {key: key(codeAuto, "s"), check: "auto2"},
+		"too":    {key: key(codeAutoToo, "r"), check: "too"},
 		"dplain": {key: key(codePlain, "drill/1/r"), check: "dplain"},
 		"system": {key: key(codeSystem, "r"), check: "system"},
 	}

@@ -19,6 +19,15 @@ func TestMasking(t *testing.T) {
 			"active critical",
 		},
 		{
+			"also where each knows only the next", "cause.present middle.present deep.present",
+			"cause.raise middle.raise middle.mask{cause} cause.change{lent major} deep.raise deep.mask{middle} middle.change{lent critical} cause.change{lent critical}",
+			"active critical",
+		},
+		{
+			"a fault raised anew follows its causes anew", "sym.present sym.absent sym.present cause.present",
+			"sym.raise sym.clear{verified} sym.raise cause.raise sym.mask{cause} cause.change{lent critical}", "active critical masked hidden",
+		},
+		{
 			"the end of one cause of two is no end", "sym.present middle.present cause.present middle.absent",
 			"sym.raise middle.raise sym.mask{middle} middle.change{lent critical} cause.raise sym.mask{cause,middle} middle.mask{cause} cause.change{lent critical} middle.clear{verified} sym.mask{cause}",
 			"active critical masked hidden",
@@ -133,29 +142,13 @@ func TestOneRemedyAResource(t *testing.T) {
 	if n.set.RemedyAllowed(a, n.clock) || !n.set.RemedyAllowed(b, n.clock) {
 		t.Error("the one in flight bars its own resource and no other")
 	}
-	second := fault.Entry{}
-	e, _ := n.cat.Get(codeAuto)
-	second = *e
-	second.Code = "t/auto-two"
-	cat, err := fault.NewCatalogue(*e, second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set := fault.NewSet(cat, fault.DefaultLimits())
-	n.set = set
-	k1, k2 := key(codeAuto, "x"), key("t/auto-two", "x")
-	for _, k := range []fault.Key{k1, k2} {
-		l := n.begin(subject{key: k, check: "c"})
-		l.Observations = []fault.Observation{{Key: k, Verdict: fault.Present}}
-		n.look(l)
-	}
-	n.apply(k1, fault.RemedyStart{Action: "restart"})
-	if set.RemedyAllowed(k2, n.clock) || len(n.apply(k2, fault.RemedyStart{Action: "restart"})) > 0 {
+	too := key(codeAutoToo, "r")
+	n.tell("too.present")
+	if n.set.RemedyAllowed(too, n.clock) || n.tell("too.start") != "" {
 		t.Error("two remedies in flight on one resource")
 	}
-	n.apply(k1, fault.RemedyEnd{})
-	if got := n.apply(k2, fault.RemedyStart{Action: "restart"}); len(got) != 1 {
-		t.Error("the second may start when the first has ended")
+	if got := n.tell("auto.end too.start"); got != "auto.remedy-end too.remedy-start" {
+		t.Errorf("the second starts when the first has ended, got %q", got)
 	}
 }
 

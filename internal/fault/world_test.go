@@ -51,10 +51,37 @@ func places() []*place {
 		add(codeSymptom, k(codeCause), k(codeMiddle), key(codeCause, "drill/1/a"))
 		add(codeWorse)
 		add(codeByHand)
-		add(codeAuto)
-		all = append(all, &place{subject: subject{key: key(codePlain, r+"/sub"), check: string(codePlain) + "@" + r}})
+		add(codeAuto, k(codeCause)) // which its entry does not allow
+		add(codeAutoToo)
+		all = append(all,
+			&place{subject: subject{key: key(codePlain, r+"/sub"), check: string(codePlain) + "@" + r}},
+			&place{subject: subject{key: key(codeSymptom, r+"/deep"), check: "deep@" + r, causes: []fault.Key{k(codeMiddle)}}})
 	}
-	return append(all, &place{subject: subject{key: key(codeAuto, "b"), check: "auto@b"}})
+	return all
+}
+
+// cast draws whom a history is about: a few that have to do with each other, or
+// a random few. A short history about everybody tests nothing in depth.
+func cast(t *rapid.T) []int {
+	all := places()
+	real := func(codes ...fault.Code) (who []int) {
+		for i, p := range all {
+			if slices.Contains(codes, p.key.Code) && !p.key.Drill() {
+				who = append(who, i)
+			}
+		}
+		return who
+	}
+	chain := real(codeCause, codeMiddle, codeSymptom)
+	drills := make([]int, 0, len(chain))
+	for _, i := range chain {
+		drills = append(drills, i+len(all)/2)
+	}
+	anybody := rapid.SliceOfN(rapid.IntRange(0, len(all)-1), 1, 4)
+	return rapid.OneOf(
+		rapid.Just(chain), rapid.Just(slices.Concat(chain, drills)), rapid.Just(real(codePlain)),
+		rapid.Just(real(codeAuto, codeAutoToo)), rapid.Just(real(codeWorse, codeHeld)), anybody, anybody,
+	).Draw(t, "cast")
 }
 
 // world is a node with a store that may fail, receivers, a hub, and people.
@@ -69,6 +96,7 @@ type world struct {
 	step    act
 	made    []fault.Event // by the last act
 	saw     sightings
+	started uint64 // the last look
 	shelves map[fault.Key]shelfTime
 	ran     time.Duration // time that the machine was on
 	blurred time.Duration // time on that no clock can prove
@@ -95,9 +123,10 @@ func newWorld(t rapid.TB) *world {
 
 // acts draws a history of acts of the given kinds, each as likely as it is often.
 func acts(t *rapid.T, kinds ...string) []act {
+	who := cast(t)
 	one := rapid.Custom(func(t *rapid.T) act {
 		a := act{kind: rapid.SampledFrom(kinds).Draw(t, "kind")}
-		a.who = rapid.IntRange(0, len(places())-1).Draw(t, "who")
+		a.who = rapid.SampledFrom(who).Draw(t, "who")
 		switch a.kind {
 		case "look":
 			a.verdict = rapid.SampledFrom([]fault.Verdict{
@@ -131,7 +160,7 @@ func acts(t *rapid.T, kinds ...string) []act {
 		}
 		return a
 	})
-	return rapid.SliceOfN(one, 1, 70).Draw(t, "acts")
+	return rapid.SliceOfN(one, 1, 80).Draw(t, "acts")
 }
 
 // do makes an act happen. Each act takes a moment, so that it has its own time.
@@ -252,6 +281,7 @@ func (w *world) lookAt(p *place, a act) {
 	}
 	l.Observations = []fault.Observation{o}
 	l.Complete = a.complete && !a.foreign
+	w.started = l.Started
 	w.saw.look(w, l)
 	var out fault.Outcome
 	var err error
