@@ -68,14 +68,11 @@ func New(o Options) (*Server, error) {
 	}
 	s.registry = newRegistry(s)
 	var err error
-	if s.tcp, err = listenTCP(o.Listen); err != nil {
+	if s.unix, err = listenUnix(o.Socket, s.access.group); err != nil {
 		return nil, err
 	}
-	if s.unix, err = listenUnix(o.Socket, s.access.group); err != nil {
-		if s.tcp != nil {
-			err = errors.Join(err, s.tcp.Close())
-		}
-		return nil, err
+	if s.tcp, err = listenTCP(o.Listen); err != nil {
+		return nil, errors.Join(err, s.unix.Close())
 	}
 	return s, nil
 }

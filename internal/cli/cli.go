@@ -60,10 +60,15 @@ type Program struct {
 
 // Main runs one command line and returns its exit code. An interrupt ends it.
 func Main(ctx context.Context, args []string, std Std) int {
-	return Execute(ctx, args, std, Program{
+	return Execute(ctx, args, std, Whole())
+}
+
+// Whole is the program with everything real behind it.
+func Whole() Program {
+	return Program{
 		Run: app.Run, Catalogue: app.Catalogue, CheckConfig: app.CheckConfig, Socket: app.Socket,
 		Version: app.Version, Policies: app.Policies, ProbeSSH: app.ProbeSSH, ProbeEndpoints: app.ProbeEndpoints,
-	})
+	}
 }
 
 // Execute is Main with another program behind it, for tests.

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"errors"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,12 +19,33 @@ func (c *commands) configCommand() *cobra.Command {
 	}
 	return noun("config", "Check a configuration, or see how one is written",
 		&cobra.Command{
-			Use: "check FILE", Short: "Report every mistake of a configuration, with its line", Args: exactly(1, "one file"),
-			RunE: func(_ *cobra.Command, args []string) error { return c.checkConfig(args[0]) },
+			Use: "check [FILE]", Short: "Report every mistake of a configuration, with its line",
+			Long: "Report every mistake of a configuration, with its line. Without FILE it is\n" + strings.Join(usualFiles(), " or ") + ", the first that is there.",
+			Args: func(cmd *cobra.Command, args []string) error {
+				if len(args) > 1 {
+					return usagef(cmd.UseLine(), "%s takes one file", cmd.CommandPath())
+				}
+				return nil
+			},
+			RunE: func(_ *cobra.Command, args []string) error {
+				if len(args) == 1 {
+					return c.checkConfig(args[0])
+				}
+				for _, file := range usualFiles() {
+					if _, err := os.Stat(file); err == nil {
+						return c.checkConfig(file)
+					}
+				}
+				return usagef("name it: allclear config check FILE", "there is neither %s", strings.Join(usualFiles(), " nor "))
+			},
 		},
 		text("schema", "Print the JSON schema of the configuration", config.Schema),
 		text("example", "Print a configuration with every key explained", config.Example))
 }
+
+// usualFiles is where a configuration is looked for when none is named: where
+// the packages put it, and here.
+func usualFiles() []string { return []string{"/etc/allclear/allclear.yaml", "allclear.yaml"} }
 
 // checkReport is the JSON of "config check".
 type checkReport struct {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -110,6 +111,9 @@ have a drill. Drills touch nothing that is watched and count nowhere. Exit code
 			}
 			if err != nil {
 				return err
+			}
+			if len(reports.Items) == 0 {
+				return errors.New("there is nothing to drill: no code of this agent has a drill")
 			}
 			failed := 0
 			for _, r := range reports.Items {

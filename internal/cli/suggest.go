@@ -3,6 +3,9 @@ package cli
 // nearest returns the word that was most likely meant by got, "" when none is
 // near: at most a third of its letters wrong, or one of them its beginning.
 func nearest(got string, words []string) string {
+	if len(got) > maxWord {
+		return ""
+	}
 	best, least := "", len(got)/3+1
 	for _, w := range words {
 		if d := distance(got, w); d <= least && (best == "" || d < distance(got, best)) {
@@ -20,12 +23,14 @@ func nearest(got string, words []string) string {
 	return ""
 }
 
+// maxWord bounds the words that are compared, in bytes.
+const maxWord = 64
+
 // distance counts the letters to insert, drop or change (Levenshtein). Words
-// longer than 64 bytes are never near.
+// longer than maxWord are never near.
 func distance(a, b string) int {
-	const far = 64
-	if len(a) > far || len(b) > far {
-		return far
+	if len(a) > maxWord || len(b) > maxWord {
+		return maxWord
 	}
 	row := make([]int, len(b)+1)
 	for j := range row {
