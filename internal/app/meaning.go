@@ -2,7 +2,9 @@ package app
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +62,7 @@ func (p *plan) checkPolicies(m *config.Mistakes) {
 		if own.Base != "" {
 			base, known := p.policies[own.Base]
 			if !known {
-				m.Add(path+".base", unknownPolicy(own.Base), p.policyHint(own.Base))
+				m.Add(path+".base", unknownPolicy(own.Base), p.policyHint())
 				continue
 			}
 			policy = base
@@ -81,43 +83,38 @@ func overlay(list *[]string, own []string) {
 	}
 }
 
-// checkNames reports every algorithm that is unknown or that cannot be done.
+// checkNames reports every algorithm in the policy's own lists that is unknown
+// or that cannot be done. Lists of a built-in base may hold names that only
+// servers and other clients can do: they are judged whole and shaken hands with
+// in part.
 func (p *plan) checkNames(m *config.Mistakes, path string, policy sshpolicy.Policy, own config.Policy) {
 	written := map[sshpolicy.Category][]string{
 		sshpolicy.KEX: own.Kex, sshpolicy.HostKey: own.HostKey, sshpolicy.Cipher: own.Cipher, sshpolicy.MAC: own.MAC,
 	}
 	for _, e := range sshpolicy.AlgorithmErrors(policy.Validate(sshpolicy.Go)) {
-		at := path
-		if written[e.Category] != nil {
-			at += "." + string(e.Category)
-			if e.Index >= 0 {
-				at += fmt.Sprintf("[%d]", e.Index)
-			}
+		if written[e.Category] == nil && own.Base != "" {
+			continue
 		}
-		hint := ""
-		if e.DidYouMean != "" {
-			hint = fmt.Sprintf("did you mean %q?", e.DidYouMean)
+		at := path + "." + string(e.Category)
+		if e.Index >= 0 {
+			at += fmt.Sprintf("[%d]", e.Index)
 		}
-		m.Add(at, e.Error(), hint)
+		m.Add(at, e.Error(), "")
 	}
 }
 
 func unknownPolicy(name string) string { return fmt.Sprintf("no policy is called %q", name) }
 
 // policyHint names the policies there are.
-func (p *plan) policyHint(string) string {
-	names := Policies()
-	for _, own := range p.Policies {
-		names = append(names, own.Name)
-	}
-	return "there are " + strings.Join(names, ", ")
+func (p *plan) policyHint() string {
+	return "there are " + strings.Join(slices.Sorted(maps.Keys(p.policies)), ", ")
 }
 
 func (p *plan) checkSSH(m *config.Mistakes) {
 	for i, item := range p.Watch.SSH {
 		path := fmt.Sprintf("watch.ssh[%d]", i)
 		if _, known := p.policies[item.Policy]; !known && !m.Has(path+".policy") {
-			m.Add(path+".policy", unknownPolicy(item.Policy), p.policyHint(item.Policy))
+			m.Add(path+".policy", unknownPolicy(item.Policy), p.policyHint())
 		}
 		for j, text := range item.HostKeys.Pins {
 			pin, err := sshpolicy.ParsePin(text)
