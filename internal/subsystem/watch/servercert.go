@@ -19,8 +19,8 @@ const serverCertificate = "certificate"
 // lives for days only is judged by its own life, or it would always be near its
 // end.
 const (
-	serverCertWarning = 30 * 24 * time.Hour
-	serverCertMajor   = 7 * 24 * time.Hour
+	serverCertWarning = 30 * day
+	serverCertMajor   = 7 * day
 )
 
 // judgeServerCertificate judges the life of the certificate that the endpoint

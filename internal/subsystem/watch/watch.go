@@ -24,6 +24,8 @@ import (
 	"allclear/internal/sshpolicy"
 )
 
+const day = 24 * time.Hour
+
 // Options are what to watch. Everything in it has been checked: names are
 // unique in their kind, policies are valid.
 type Options struct {
