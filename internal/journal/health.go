@@ -32,7 +32,7 @@ type Health struct {
 
 // SetAside tells of a broken database that was replaced by a new one.
 type SetAside struct {
-	Path     string    `json:"path"` // where it lies now
+	Path     string    `json:"path"` // where it lies now; empty: it was gone
 	Why      string    `json:"why"`
 	At       time.Time `json:"at"`
 	Beliefs  int       `json:"beliefs"`  // active faults read from it and adopted

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,6 +27,14 @@ const (
 
 func catalogue(t testing.TB) *fault.Catalogue {
 	t.Helper()
+	cat, err := newCatalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cat
+}
+
+func newCatalogue() (*fault.Catalogue, error) {
 	entry := func(code fault.Code) fault.Entry {
 		return fault.Entry{
 			Code: code, Title: "it", Impact: "it", Cause: "it", Raise: "it", Clear: "it", Severity: fault.Major,
@@ -37,11 +46,7 @@ func catalogue(t testing.TB) *fault.Catalogue {
 	h.Hold = fault.Hold{Raise: time.Minute, Clear: time.Minute}
 	l.Escalate = []fault.Escalation{{After: time.Hour, To: fault.Critical}}
 	r.ByOperator = true
-	cat, err := fault.NewCatalogue(entry(plain), entry(cause), s, h, l, r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cat
+	return fault.NewCatalogue(entry(plain), entry(cause), s, h, l, r)
 }
 
 // fakeClock is a node's clocks that a test moves.
@@ -145,6 +150,8 @@ func (n *node) restart() {
 	}
 	n.open()
 }
+
+func itoa(i int) string { return strconv.Itoa(i) }
 
 func key(code fault.Code, resource string) fault.Key {
 	return fault.Key{Code: code, Resource: resource}

@@ -25,6 +25,7 @@ type stored struct {
 	told    []toldChange
 	cursors map[string]uint64
 	unclean bool
+	fresh   bool // there was no epoch yet
 	aside   *SetAside
 }
 
@@ -86,7 +87,7 @@ func (d *disk) begin(ctx context.Context, st *stored, now fault.Clock) error {
 	if _, err := rand.Read(epoch[:]); err != nil {
 		return fmt.Errorf("draw an epoch: %w", err)
 	}
-	st.head.Epoch, st.node = hex.EncodeToString(epoch[:]), now
+	st.head.Epoch, st.node, st.fresh = hex.EncodeToString(epoch[:]), now, true
 	clock, err := json.Marshal(now)
 	if err != nil {
 		return fmt.Errorf("encode the clock: %w", err)

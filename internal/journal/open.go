@@ -106,6 +106,10 @@ func (s *Store) load(ctx context.Context) (_ *start, err error) {
 		}
 		st.aside, st.unclean = aside, true
 	}
+	if err == nil && st.fresh && aside == nil && exists(s.path(traceName)) {
+		st.aside = &SetAside{Why: "the database is gone, the files beside it are not", At: st.clock.Wall}
+		err = s.disk.rememberAside(ctx, st.aside)
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.disk.close())
 	}
@@ -185,6 +189,11 @@ func (b *batch) boot(st *start) error {
 	}
 	b.extra = append(b.extra, alive(st.clock))
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func syncDir(path string) error {

@@ -61,6 +61,23 @@ func (s *Store) SetTold(ctx context.Context, sink string, k fault.Key, told *fau
 	return err
 }
 
+// SetToldAll is [Store.SetTold] for many faults of one sink in one transaction.
+func (s *Store) SetToldAll(ctx context.Context, sink string, told map[fault.Key]*fault.Told) error {
+	changes := make([]toldChange, 0, len(told))
+	for k, t := range told {
+		if t != nil {
+			copied := *t
+			t = &copied
+		}
+		changes = append(changes, toldChange{toldKey{sink, k}, t})
+	}
+	_, err := submit(ctx, s, func(b *batch) (struct{}, error) {
+		b.told = append(b.told, changes...)
+		return struct{}{}, nil
+	})
+	return err
+}
+
 // DropSink forgets all that the sink was told: its destination changed, or it
 // is gone from the configuration.
 func (s *Store) DropSink(ctx context.Context, sink string) error {
