@@ -58,7 +58,7 @@ type NegotiationError struct {
 
 func (e *NegotiationError) Error() string {
 	var parts []string
-	for _, g := range e.Gaps {
+	for _, g := range sameWays(e.Gaps) {
 		name := string(g.Category)
 		if g.Direction != Both {
 			name += " " + string(g.Direction)

@@ -128,3 +128,20 @@ func orEmpty(names []string) []string {
 	}
 	return names
 }
+
+// sameWays joins the two directions of a category where they lack the same:
+// people need to be told once.
+func sameWays(gaps []Gap) []Gap {
+	var all []Gap
+	for _, g := range gaps {
+		i := slices.IndexFunc(all, func(o Gap) bool {
+			return o.Category == g.Category && slices.Equal(o.Offered, g.Offered) && slices.Equal(o.Allowed, g.Allowed)
+		})
+		if i < 0 {
+			all = append(all, g)
+			continue
+		}
+		all[i].Direction = Both
+	}
+	return all
+}

@@ -166,7 +166,7 @@ func (r Result) Facts() map[string]string {
 	set("qualifier", r.Qualifier)
 	set("banner", r.Banner)
 	set("software", r.Software)
-	for _, g := range r.MissingDetail {
+	for _, g := range sameWays(r.MissingDetail) {
 		key := string(g.Category)
 		if g.Direction != Both {
 			key += "_" + string(g.Direction)
