@@ -51,7 +51,7 @@ func TestNotice(t *testing.T) {
 		{"end of a shelf", "plain.present plain.shelve=1h", "plain.unshelve", 1},
 		{"stale", "plain.present", "+16m tick", 0},
 		{"flapping", "plain.present plain.absent plain.present", "plain.absent", 0},
-		{"adoption", "", "plain.adopt", 0},
+		{"adoption of what nobody was surely told", "", "plain.adopt", 1},
 	}
 	for _, c := range cases {
 		n := newNode(t)

@@ -36,7 +36,7 @@ func (b *Belief) foldKind(ev Event) {
 	case KindRaise:
 		b.foldRaise(ev)
 	case KindAdopt:
-		known := max(b.Notice, ev.Notice)
+		known := max(b.Notice, ev.Notice, 1) // 0 is a raise that was tried and not answered
 		b.foldRaise(ev)
 		b.Notice = known // whoever was told of it needs no word; only its clear is news
 	case KindClear:

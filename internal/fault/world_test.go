@@ -72,7 +72,7 @@ func cast(t *rapid.T) []int {
 		}
 		return who
 	}
-	chain := real(codeCause, codeMiddle, codeSymptom)
+	chain := real(codeCause, codeMiddle, codeSymptom, codeAuto)
 	drills := make([]int, 0, len(chain))
 	for _, i := range chain {
 		drills = append(drills, i+len(all)/2)
@@ -121,35 +121,42 @@ func newWorld(t rapid.TB) *world {
 	return w
 }
 
+// pick draws one of all with the same chance for each: rapid's own draws favour
+// the first.
+func pick[T any](t *rapid.T, label string, all ...T) T {
+	n := 0
+	for i, bit := range rapid.SliceOfN(rapid.Bool(), 7, 7).Draw(t, label) {
+		n |= one(bit) << i
+	}
+	return all[n%len(all)]
+}
+
 // acts draws a history of acts of the given kinds, each as likely as it is often.
 func acts(t *rapid.T, kinds ...string) []act {
 	who := cast(t)
 	one := rapid.Custom(func(t *rapid.T) act {
-		a := act{kind: rapid.SampledFrom(kinds).Draw(t, "kind")}
-		a.who = rapid.SampledFrom(who).Draw(t, "who")
+		a := act{kind: pick(t, "kind", kinds...)}
+		a.who = pick(t, "who", who...)
 		switch a.kind {
 		case "look":
-			a.verdict = rapid.SampledFrom([]fault.Verdict{
-				fault.Present, fault.Present, fault.Present, fault.Absent, fault.Absent, fault.Absent, fault.Unknown, fault.NotApplicable,
-			}).Draw(t, "verdict")
-			a.severity = rapid.SampledFrom([]fault.Severity{0, 0, 0, fault.Warning, fault.Minor, fault.Critical}).Draw(t, "severity")
-			a.reason, a.elapsed = rapid.IntRange(0, 2).Draw(t, "reason"), rapid.IntRange(0, 3).Draw(t, "elapsed")
-			a.age = rapid.SampledFrom([]uint64{0, 0, 0, 0, 3, 9}).Draw(t, "age")
-			a.long = rapid.SampledFrom([]uint64{1, 1, 1, 4, 9}).Draw(t, "long")
-			a.foreign = rapid.IntRange(0, 9).Draw(t, "foreign") == 0
-			a.complete = rapid.IntRange(0, 3).Draw(t, "complete") == 0
-			a.d = rapid.SampledFrom([]time.Duration{0, time.Second, time.Minute, 3 * time.Minute}).Draw(t, "d")
+			a.verdict = pick(t, "verdict", fault.Present, fault.Present, fault.Present, fault.Present, fault.Absent,
+				fault.Absent, fault.Absent, fault.Unknown, fault.NotApplicable)
+			a.severity = pick(t, "severity", 0, 0, 0, fault.Warning, fault.Minor, fault.Critical)
+			a.reason, a.elapsed = pick(t, "reason", 0, 1, 2), pick(t, "elapsed", 0, 1, 2, 3)
+			a.age = pick[uint64](t, "age", 0, 0, 0, 0, 3, 9)
+			a.long = pick[uint64](t, "long", 1, 1, 1, 4, 9)
+			a.foreign = pick(t, "foreign", true, false, false, false, false, false, false, false)
+			a.complete = pick(t, "complete", true, false, false, false)
+			a.d = pick(t, "d", 0, time.Second, time.Minute, 3*time.Minute)
 		case "shelve":
-			a.d = rapid.SampledFrom([]time.Duration{time.Minute, 20 * time.Minute, 3 * time.Hour}).Draw(t, "for")
+			a.d = pick(t, "for", time.Minute, 20*time.Minute, 3*time.Hour)
 		case "pass":
-			a.d = rapid.SampledFrom([]time.Duration{
-				time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, 16 * time.Minute, time.Hour, 25 * time.Hour,
-			}).Draw(t, "d")
+			a.d = pick(t, "d", time.Second, 30*time.Second, time.Minute, 5*time.Minute, 16*time.Minute, time.Hour, 25*time.Hour)
 		case "jump":
-			a.wall = rapid.SampledFrom([]time.Duration{-100 * time.Hour, -time.Hour, -time.Second, time.Hour, 40 * time.Hour}).Draw(t, "wall")
+			a.wall = pick(t, "wall", -100*time.Hour, -time.Hour, -time.Second, time.Hour, 40*time.Hour)
 		case "restart", "reboot":
-			a.d = rapid.SampledFrom([]time.Duration{0, time.Minute, 2 * time.Hour}).Draw(t, "off")
-			a.wall = rapid.SampledFrom([]time.Duration{0, 0, -10 * time.Hour, 10 * time.Hour}).Draw(t, "wall")
+			a.d = pick(t, "off", 0, time.Minute, 2*time.Hour)
+			a.wall = pick(t, "wall", 0, 0, -10*time.Hour, 10*time.Hour)
 		case "deliver":
 			a.flag = rapid.Bool().Draw(t, "crash")
 			a.many = rapid.SliceOfN(rapid.IntRange(0, 3), 1, 6).Draw(t, "luck")
