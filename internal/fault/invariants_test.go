@@ -77,7 +77,7 @@ func (w *world) prune() {
 	var base []fault.Belief
 	w.set.Forget(w.set.Keys()...)
 	for _, k := range w.set.Keys() {
-		if b := w.set.Get(k).Belief; b.Active || b.Shelf != nil {
+		if b := w.set.Get(k).Belief; b.Count > 0 || b.Notice > 0 || b.Shelf != nil {
 			base = append(base, b)
 		}
 	}

@@ -65,8 +65,10 @@ func run(ctx context.Context, top, pkg string, least, jobs int, names []string) 
 		return err
 	}
 	defer os.RemoveAll(work)
-	if out, failed, err := test(ctx, dir, "", "."); err != nil || failed {
-		return fmt.Errorf("%s fails its tests without any bug: %w\n%s", pkg, errors.Join(err), out)
+	if out, failed, err := test(ctx, dir, "", "."); err != nil {
+		return err
+	} else if failed {
+		return fmt.Errorf("%s fails its tests without any bug:\n%s", pkg, out)
 	}
 	start := time.Now()
 	missed := try(ctx, dir, work, jobs, all)
