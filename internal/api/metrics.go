@@ -148,6 +148,10 @@ func newRegistry(s *Server) *prometheus.Registry {
 }
 
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) error {
+	if !s.mayScrape(r) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="allclear metrics"`)
+		return refuse(http.StatusUnauthorized, "no-token", "send the token of the configuration as a bearer token", "/metrics needs its token")
+	}
 	promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}).ServeHTTP(w, r)
 	return nil
 }

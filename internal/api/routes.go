@@ -57,6 +57,7 @@ func fixed() []Route {
 		{"POST", "/v1/preflight", subsystem.Operator, Socket, looking, true, "what a planned change would break", (*Server).preflight, nil},
 		{"POST", "/v1/drill", subsystem.Admin, Socket, working, true, "break real things in a lab and see them found; one report a line", nil, (*Server).drill},
 		{"GET", "/v1/support", subsystem.Admin, Socket, time.Minute, true, "the support bundle: an allow-list of typed fields, no secrets", (*Server).support, nil},
+		{"POST", "/v1/page/login", subsystem.Viewer, Socket, quick, true, "a link that opens the page once, with the caller's role or a lesser one", (*Server).pageLogin, nil},
 		{"GET", "/healthz", "", Both, quick, false, "200 while scheduler and journal make progress, else 503", nil, (*Server).healthz},
 		{"GET", "/metrics", "", Both, quick, false, "Prometheus metrics", nil, (*Server).metrics},
 		{"GET", "/debug/pprof/{profile...}", subsystem.Admin, Socket, 0, true, "profiles of this process", nil, (*Server).pprof},

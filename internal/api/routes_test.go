@@ -54,7 +54,7 @@ func TestTheTCPDoorShowsOnlyMetricsAndHealth(t *testing.T) {
 
 func TestReservedNamesAreTheFirstWordsOfTheTable(t *testing.T) {
 	got := strings.Join(reserved(), " ")
-	if want := "checks drill events faults preflight status support verify"; got != want {
+	if want := "checks drill events faults page preflight status support verify"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,7 +28,16 @@ type Options struct {
 	// GroupRole is what members of [Group] may do; "" means viewer. It is never
 	// admin.
 	GroupRole subsystem.Role
-	Log       *slog.Logger
+	// Page answers at the TCP door what the API itself does not; nil for none.
+	Page Page
+	// Hosts are the names by which the TCP door may be asked for, in lower case,
+	// besides those of loopback.
+	Hosts []string
+	// MetricsToken, if set, must be sent as a bearer token for /metrics over TCP.
+	MetricsToken string
+	// Audit remembers every change; nil leaves only the log.
+	Audit *AuditLog
+	Log   *slog.Logger
 }
 
 // Server is the agent's doors.
@@ -96,7 +104,7 @@ func (s *Server) Run(ctx context.Context) error {
 	doors := []*http.Server{s.door(base, Socket)}
 	listeners := []net.Listener{s.unix}
 	if s.tcp != nil {
-		doors, listeners = append(doors, s.door(base, Both)), append(listeners, s.tcp)
+		doors, listeners = append(doors, s.door(base, Both)), append(listeners, limitConns(s.tcp, maxConns))
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for i, d := range doors {
@@ -157,7 +165,11 @@ func (s *Server) handler(d Door) http.Handler {
 			mux.Handle(r.Method+" "+r.Path, s.serve(r))
 		}
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { noRoute(mux, w, r) })
+	if d == Both && s.opts.Page != nil {
+		mux.Handle("/", s.opts.Page)
+	} else {
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { noRoute(mux, w, r) })
+	}
 	if d == Socket {
 		return s.knownCallers(mux)
 	}
@@ -196,13 +208,8 @@ func (s *Server) knownCallers(next http.Handler) http.Handler {
 // TCP door.
 func (s *Server) knownHosts(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
-		ip := net.ParseIP(strings.Trim(host, "[]"))
-		if host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			fail(w, refuse(http.StatusMisdirectedRequest, "wrong-host", "ask for localhost or a loopback address", "this door does not serve host %q", host))
+		if !s.known(r.Host) {
+			fail(w, refuse(http.StatusMisdirectedRequest, "wrong-host", "ask for localhost, a loopback address, or a name that page.hosts of the configuration holds", "this door does not serve host %q", r.Host))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -262,4 +269,5 @@ func (s *Server) audit(r *http.Request, route Route, c Caller, begun time.Time, 
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("user", c.Name()),
 		slog.Int("uid", c.UID), slog.Int("pid", c.PID), slog.String("role", string(c.Role)),
 		slog.String("result", result), slog.Int64("duration_ms", time.Since(begun).Milliseconds()))
+	s.record(r, c, result)
 }

@@ -8,13 +8,16 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"allclear/internal/fault"
+	"allclear/internal/subsystem"
 	"allclear/internal/wire"
 )
 
@@ -188,4 +191,56 @@ func TestACallerThatHangsUpFreesItsPlace(t *testing.T) {
 	_, _ = io.Copy(io.Discard, resp.Body)
 	resp.Body.Close()
 	f.eventually("the place is free", func() bool { return len(f.server.streams) == 0 })
+}
+
+// oneConn is a listener that hands out one connection.
+type oneConn struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *oneConn) Close() error   { close(l.done); return nil }
+func (l *oneConn) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
+func TestAReaderThatDoesNotReadIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{streams: make(chan struct{}, 1), stopping: make(chan struct{})}
+		endless := subsystem.Stream{Open: func(context.Context, url.Values) (iter.Seq2[any, error], error) {
+			return func(yield func(any, error) bool) {
+				for yield(strings.Repeat("x", 4096), nil) {
+				}
+			}, nil
+		}}
+		begun, ended := time.Now(), make(chan error, 1)
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ended <- s.follow(w, r, endless) })}
+		ln := &oneConn{make(chan net.Conn, 1), make(chan struct{})}
+		ours, theirs := net.Pipe()
+		ln.conns <- theirs
+		served := make(chan error, 1)
+		go func() { served <- srv.Serve(ln) }()
+		if _, err := io.WriteString(ours, "GET / HTTP/1.1\r\nHost: agent\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err == nil {
+			t.Error("the stream ended without an error")
+		}
+		if took := time.Since(begun); took != writeWait {
+			t.Errorf("cut off after %s, want %s", took, writeWait)
+		}
+		if len(s.streams) != 0 {
+			t.Error("its place is not free")
+		}
+		ours.Close()
+		srv.Close()
+		<-served
+	})
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"strings"
@@ -40,7 +41,16 @@ func (c *commands) configCommand() *cobra.Command {
 			},
 		},
 		text("schema", "Print the JSON schema of the configuration", config.Schema),
-		text("example", "Print a configuration with every key explained", config.Example))
+		text("example", "Print a configuration with every key explained", func() []byte {
+			if c.flags.output != outputJSON {
+				return config.Example()
+			}
+			b, err := json.Marshal(map[string]string{"yaml": string(config.Example())})
+			if err != nil {
+				panic(err) // a map of strings
+			}
+			return append(b, '\n')
+		}))
 }
 
 // usualFiles is where a configuration is looked for when none is named: where

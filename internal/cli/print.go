@@ -28,10 +28,15 @@ type printer struct {
 }
 
 func newPrinter(w io.Writer, env []string, now func() time.Time) *printer {
-	p := &printer{w: colorprofile.NewWriter(w, env), now: now}
+	p := &printer{now: now}
 	if f, ok := w.(*os.File); ok {
 		p.terminal = term.IsTerminal(int(f.Fd()))
 	}
+	colours := &colorprofile.Writer{Forward: w, Profile: colorprofile.NoTTY} // drops every style
+	if p.terminal && environ(env, "NO_COLOR") == "" {
+		colours.Profile = colorprofile.Detect(w, env)
+	}
+	p.w = colours
 	return p
 }
 

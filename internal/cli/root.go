@@ -48,8 +48,11 @@ Exit codes: 0 ok or all clear, 1 error, 2 usage or configuration,
 // checkOutput refuses forms that the command does not have.
 func (c *commands) checkOutput(cmd *cobra.Command) error {
 	forms := []string{outputText, outputJSON}
-	if cmd.Annotations[outputNagios] != "" {
+	switch {
+	case cmd.Annotations[outputNagios] != "":
 		forms = append(forms, outputNagios)
+	case cmd.Annotations[outputText] != "":
+		forms = forms[:1]
 	}
 	if slices.Contains(forms, c.flags.output) {
 		return nil

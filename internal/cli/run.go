@@ -20,11 +20,8 @@ func (c *commands) runCommand() *cobra.Command {
 		Long: `Run the agent in the foreground until it is interrupted. Without a configuration
 it watches the host's own prerequisites and says what is not configured. SIGHUP
 reads the configuration again: all of it is taken over, or nothing.`,
-		Args: none,
+		Args: none, Annotations: map[string]string{outputText: "only"}, // its log is JSON already
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if c.flags.output != outputText {
-				return usagef("the log is JSON already", "%s has no output but its log", cmd.CommandPath())
-			}
 			return c.run(cmd.Context(), o)
 		},
 	}

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,7 +43,7 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "ready": ready, "ssh": sshServer, "https": httpsServer, "shape": shape, "until": until, "hup": hup, "envfile": envfile,
+			"exits": exits, "ready": ready, "ssh": sshServer, "https": httpsServer, "shape": shape, "until": until, "hup": hup, "envfile": envfile, "nowhere": nowhere,
 		},
 	})
 }
@@ -158,6 +160,8 @@ func sshServer(ts *testscript.TestScript, _ bool, args []string) {
 			v, err := strconv.Unquote(`"` + v + `"`)
 			ts.Check(err)
 			o.Version = v
+		case "password":
+			o.Passwords = map[string]string{"backup": v}
 		case "mode":
 			o.Mode = lab.SSHMode(v)
 		case "text":
@@ -228,6 +232,11 @@ func shape(ts *testscript.TestScript, _ bool, args []string) {
 	var lines []string
 	outline(&lines, "", v)
 	slices.Sort(lines)
+	all := slices.Clone(lines)
+	lines = slices.DeleteFunc(lines, func(l string) bool { // an empty list says nothing where a full one is seen too
+		path, empty := strings.CutSuffix(l, " list")
+		return empty && slices.ContainsFunc(all, func(o string) bool { return strings.HasPrefix(o, path+"[]") })
+	})
 	text := strings.Join(slices.Compact(lines), "\n") + "\n"
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
@@ -261,5 +270,33 @@ func envfile(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
 		text := os.Expand(ts.ReadFile(name), ts.Getenv)
 		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
+	}
+}
+
+// nowhere TEXT DIR... demands that no file below the directories holds the
+// text, and that there are files; with ! that one does.
+func nowhere(ts *testscript.TestScript, neg bool, args []string) {
+	files, hits := 0, []string{}
+	for _, dir := range args[1:] {
+		ts.Check(filepath.WalkDir(ts.MkAbs(dir), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			files++
+			if strings.Contains(string(b), args[0]) {
+				hits = append(hits, path)
+			}
+			return nil
+		}))
+	}
+	if files < len(args)-1 {
+		ts.Fatalf("only %d files were there to search", files)
+	}
+	if neg != (len(hits) > 0) {
+		ts.Fatalf("%q is in %q", args[0], hits)
 	}
 }

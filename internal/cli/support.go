@@ -80,6 +80,7 @@ func (c *commands) completionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "completion SHELL", Short: "Print the completion script of bash, zsh, fish or powershell",
 		Args: exactly(1, "one of "+strings.Join(shells, ", ")), ValidArgs: shells,
+		Annotations: map[string]string{outputText: "only"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
 			switch args[0] {
