@@ -194,6 +194,12 @@ func (d *disk) close() error {
 		return nil
 	}
 	var errs []error
+	// SQLite keeps a connection open for as long as it has statements.
+	for _, stmt := range []*sql.Stmt{d.event, d.belief, d.told, d.untold} {
+		if stmt != nil {
+			errs = append(errs, stmt.Close())
+		}
+	}
 	if d.ro != nil {
 		errs = append(errs, d.ro.Close())
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -311,6 +313,17 @@ func TestASecondStoreIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.open()
+}
+
+func TestCloseLeavesOneWholeFile(t *testing.T) {
+	n := newNode(t)
+	n.present(key(plain, "web"))
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(n.database() + "-wal"); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("the database is still open: its log is there (%v)", err)
+	}
 }
 
 func TestAClosedStoreSaysSo(t *testing.T) {
