@@ -12,6 +12,7 @@ type sink struct {
 	forgets  bool // it may lose all, and is told again what is active
 	told     map[fault.Key]fault.Told
 	believes map[fault.Key]bool
+	unsure   map[fault.Key]bool // no answer to the last message
 }
 
 // deliver reconciles every sink. a.many is the luck of each message in turn: 0
@@ -21,7 +22,7 @@ func (w *world) deliver(a act) {
 	luck := 0
 	for _, s := range w.sinks {
 		if s.told == nil {
-			s.told, s.believes = map[fault.Key]fault.Told{}, map[fault.Key]bool{}
+			s.told, s.believes, s.unsure = map[fault.Key]fault.Told{}, map[fault.Key]bool{}, map[fault.Key]bool{}
 		}
 		if s.forgets && len(a.many) > 3 {
 			clear(s.believes)
@@ -67,7 +68,7 @@ func (w *world) send(s *sink, k fault.Key, luck int) {
 	if told == nil { // from now on it may have heard
 		s.told[k] = fault.Told{}
 	}
-	if luck == 2 {
+	if s.unsure[k] = luck >= 2; luck == 2 {
 		return
 	}
 	if what == fault.SendClear {
