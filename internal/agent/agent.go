@@ -85,11 +85,12 @@ type Options struct {
 
 // Agent runs subsystems. Its methods are safe for concurrent use.
 type Agent struct {
-	opts    Options
-	sched   *check.Scheduler
-	started time.Time
-	config  configState
-	retired chan struct{} // capacity 1: checks changed, orphans may be left
+	opts      Options
+	sched     *check.Scheduler
+	started   time.Time
+	config    configState
+	overrides overrides
+	retired   chan struct{} // capacity 1: checks changed, orphans may be left
 
 	mu       sync.Mutex // guards the fields below
 	lastTick time.Time
@@ -200,11 +201,13 @@ func (a *Agent) ticks(ctx context.Context) error {
 
 // watchStore looks at the journal as soon as its health changes.
 func (a *Agent) watchStore(ctx context.Context) error {
+	changed := a.opts.Recorder.Changed()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-a.opts.Recorder.Changed():
+		case <-changed:
+			changed = a.opts.Recorder.Changed() // before the look, so that none is missed
 			a.sched.Ask(storeCheckID, fault.TriggerCause)
 		}
 	}

@@ -42,6 +42,7 @@ func (a *Agent) ownChecks() []check.Check {
 			Name: "agent.config", Resource: configResource, Every: time.Minute,
 			Codes: []fault.Code{CodeConfigRejected}, Run: a.lookAtConfig,
 		},
+		a.overridesCheck(),
 	}
 }
 
@@ -57,12 +58,25 @@ func (a *Agent) lookAtJournal(_ context.Context, r *check.Report) {
 		})
 	}
 	a.lookAtReset(r, h)
-	if h.MaxCleared > 0 && h.Cleared >= h.MaxCleared {
-		r.Present(CodeEventlogFull, nil, map[string]string{"limit": strconv.Itoa(h.MaxCleared), "cleared": strconv.Itoa(h.Cleared)})
-	} else {
-		r.Absent(CodeEventlogFull)
-	}
+	a.lookAtHistory(r, h)
 	a.lookAtLimits(r)
+}
+
+// lookAtHistory raises in the last tenth below the limit: what is over the limit
+// is pruned to nine tenths of it, so that there the oldest go before their time.
+// It clears a tenth lower.
+func (a *Agent) lookAtHistory(r *check.Report, h StoreHealth) {
+	limit := h.MaxCleared * 9 / 10
+	if v, known := a.opts.Recorder.View(fault.Key{Code: CodeEventlogFull, Resource: storeResource}); known && v.Active {
+		limit = h.MaxCleared * 8 / 10
+	}
+	if h.MaxCleared == 0 || h.Cleared < limit {
+		r.Absent(CodeEventlogFull)
+		return
+	}
+	r.Present(CodeEventlogFull, fmt.Errorf("%d cleared faults are kept, the limit is %d", h.Cleared, h.MaxCleared), map[string]string{
+		"limit": strconv.Itoa(h.MaxCleared), "cleared": strconv.Itoa(h.Cleared),
+	})
 }
 
 // lookAtReset finds the fault until an operator has settled it: no look can
@@ -112,25 +126,33 @@ func (a *Agent) lookAtLimits(r *check.Report) {
 
 // configState remembers a refused reload until a good one.
 type configState struct {
-	mu   sync.Mutex // guards the fields below
-	file string
-	err  error
+	mu    sync.Mutex // guards the fields below
+	file  string
+	err   error
+	later []string
 }
 
 // ConfigLoaded records how a reload of the configuration file ended, and looks
-// at it at once: nil says that the new one is in force.
-func (a *Agent) ConfigLoaded(file string, err error) {
+// at it at once: nil says that the new one is in force, but for the settings
+// named by later, which only a restart takes over.
+func (a *Agent) ConfigLoaded(file string, err error, later ...string) {
 	a.config.mu.Lock()
-	a.config.file, a.config.err = file, err
+	a.config.file, a.config.err, a.config.later = file, err, later
 	a.config.mu.Unlock()
 	a.sched.Ask(configCheckID, fault.TriggerChanged)
 }
 
 func (a *Agent) lookAtConfig(_ context.Context, r *check.Report) {
 	a.config.mu.Lock()
-	file, err := a.config.file, a.config.err
+	file, err, later := a.config.file, a.config.err, strings.Join(a.config.later, ", ")
 	a.config.mu.Unlock()
-	if err == nil {
+	switch {
+	case err == nil && later != "":
+		r.PresentAt(fault.Warning, CodeConfigRejected, fmt.Errorf("in force but for %s, until a restart", later), map[string]string{
+			"qualifier": "restart", "file": file, "settings": later,
+		})
+		return
+	case err == nil:
 		r.Absent(CodeConfigRejected)
 		r.Proved("the configuration in force is the one last loaded")
 		return
@@ -145,7 +167,7 @@ func (a *Agent) lookAtConfig(_ context.Context, r *check.Report) {
 
 // Faults returns the catalogue entries that the agent owns.
 func Faults() []fault.Entry {
-	return []fault.Entry{
+	return append(overridesFaults(), []fault.Entry{
 		{
 			Code: CodeStoreFailing, Title: "The journal cannot write", Severity: fault.Critical,
 			Impact: "New faults are shown and told but would be lost by a crash; clearing, acknowledging and shelving are refused.",
@@ -176,8 +198,8 @@ func Faults() []fault.Entry {
 			Code: CodeEventlogFull, Title: "The fault history is at its size limit", Severity: fault.Minor,
 			Impact: "The oldest cleared faults leave the history before their time; active faults are never dropped.",
 			Cause:  "Faults come and go faster than the history was made for.",
-			Raise:  "as many cleared faults are kept as the limit allows",
-			Clear:  "fewer are kept than the limit",
+			Raise:  "more cleared faults are kept than 90 % of the limit",
+			Clear:  "fewer are kept than 80 % of the limit",
 			Remedy: []fault.Remedy{
 				{Text: "See which faults come back again and again.", Impact: "none, reads only", Command: "allclear fault list --cleared"},
 				{Text: "Raise state.history_faults in the configuration.", Impact: "uses more disk: about 1 KiB a fault"},
@@ -198,15 +220,23 @@ func Faults() []fault.Entry {
 		},
 		{
 			Code: CodeConfigRejected, Title: "The new configuration was refused", Severity: fault.Major,
-			Impact: "The agent goes on with the configuration it had: what the new one adds is not watched.",
-			Cause:  "The file has mistakes, or a file that it names cannot be read.",
-			Raise:  "a reload found mistakes",
-			Clear:  "the next reload succeeds",
+			Severities: "warning if it is in force but for settings that only a restart takes over",
+			Impact:     "The agent goes on with what it had: what the new configuration adds is not in force.",
+			Cause:      "The file has mistakes, or a file that it names cannot be read.",
+			Raise:      "a reload found mistakes, or settings that only a restart takes over",
+			Clear:      "the next reload is in force as a whole, or the agent was restarted",
 			Remedy: []fault.Remedy{
 				{Text: "Read all mistakes with their lines, and correct the file.", Impact: "none, reads only", Command: "allclear config check {file}"},
 				{Text: "Load it again.", Impact: "changed items are looked at at once", Command: "systemctl reload allclear"},
 			},
-			Facts: []string{"file", "mistake", "more"}, Applies: "always",
+			Variants: []fault.Variant{{
+				Name: "restart", Title: "A part of the new configuration waits for a restart",
+				Cause: "These settings are read only when the agent starts: {settings}.",
+				Remedy: []fault.Remedy{
+					{Text: "Restart the agent, or take the change back and reload.", Impact: "looks pause for a second; no fault is lost", Command: "systemctl restart allclear"},
+				},
+			}},
+			Facts: []string{"file", "mistake", "more", "settings"}, Applies: "always",
 		},
-	}
+	}...)
 }

@@ -27,7 +27,10 @@ func drill(resource string) bool { return strings.HasPrefix(resource, fault.Dril
 
 // Status answers whether all is well. It is, only when every check has a
 // conclusive look not older than three intervals and no real fault is active.
-func (a *Agent) Status() wire.Status {
+func (a *Agent) Status() wire.Status { return a.status(statusFaults) }
+
+// status shows the n gravest faults.
+func (a *Agent) status(n int) wire.Status {
 	now := time.Now()
 	epoch, seq := a.opts.Recorder.Head()
 	st := wire.Status{
@@ -40,7 +43,7 @@ func (a *Agent) Status() wire.Status {
 	for i := range checks {
 		a.account(&st, &checks[i], now)
 	}
-	st.Faults = a.worst(statusFaults)
+	st.Faults = a.worst(n)
 	st.Subsystems = a.protects(checks)
 	st.Verdict, st.Sentence = judge(&st)
 	return st
@@ -100,13 +103,21 @@ func blocked(s *check.Status) string {
 // worst returns the n gravest active faults, drills apart, causes before what
 // they mask.
 func (a *Agent) worst(n int) []wire.Fault {
-	views, _ := a.opts.Recorder.Page(0, 1<<30, func(f *fault.Fault) bool { return f.Active && !f.Key.Drill() })
-	slices.SortStableFunc(views, func(x, y fault.View) int {
-		return cmp.Or(cmp.Compare(len(x.MaskedBy), len(y.MaskedBy)), -cmp.Compare(x.Shown, y.Shown), x.Raised.Compare(y.Raised))
-	})
 	faults := []wire.Fault{}
-	for i := range views[:min(n, len(views))] {
-		faults = append(faults, a.wire(&views[i]))
+	if n == 0 {
+		return faults
+	}
+	rows := a.Rows(Query{})
+	slices.SortStableFunc(rows, func(x, y wire.FaultRow) int {
+		return cmp.Or(cmp.Compare(len(x.MaskedBy), len(y.MaskedBy)), -cmp.Compare(x.Severity, y.Severity), x.Raised.Compare(y.Raised))
+	})
+	for _, r := range rows {
+		if len(faults) == n {
+			break
+		}
+		if v, ok := a.opts.Recorder.View(r.Key); ok && v.Active && !r.Key.Drill() {
+			faults = append(faults, a.wire(&v))
+		}
 	}
 	return faults
 }

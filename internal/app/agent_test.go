@@ -163,7 +163,7 @@ func kindsOf(events []fault.Event) (kinds []fault.Kind) {
 
 func TestStatusIsClearOnlyByProof(t *testing.T) {
 	r := start(t, rigOptions{})
-	if st := r.Status(); st.Verdict != agent.AllClear || st.Summary.Checks != 3 || st.Summary.Conclusive != 3 {
+	if st := r.Status(); st.Verdict != agent.AllClear || st.Summary.Checks != 4 || st.Summary.Conclusive != 4 {
 		t.Fatalf("at first: %s, %+v", st.Sentence, st.Summary)
 	}
 	if err := r.door.open(); err != nil {

@@ -6,8 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
+	"allclear/internal/agent"
 	"allclear/internal/config"
 	"allclear/internal/fault"
 	"allclear/internal/sshpolicy"
@@ -161,13 +161,13 @@ func (p *plan) auto() map[fault.Code]bool {
 	return wanted
 }
 
-// overridden returns the own policies whose time is over.
-func (p *plan) overridden(now time.Time) []config.Policy {
-	var over []config.Policy
+// overrides are the own policies that somebody wanted for a reason and a time.
+func (p *plan) overrides() []agent.Override {
+	var all []agent.Override
 	for _, own := range p.Policies {
-		if !own.Until.IsZero() && now.After(own.Until) {
-			over = append(over, own)
+		if !own.Until.IsZero() {
+			all = append(all, agent.Override{Name: "policy/" + own.Name, Reason: own.Reason, Until: own.Until})
 		}
 	}
-	return over
+	return all
 }

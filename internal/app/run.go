@@ -28,6 +28,8 @@ type Options struct {
 	Level                                *slog.LevelVar  // follows the configuration, if not nil
 	Ready                                func()          // called once, when the doors are open
 	Reload                               <-chan struct{} // asks for the configuration to be read again
+	// Clock reads the node's clocks; nil means the machine's.
+	Clock func() fault.Clock
 }
 
 // Run runs an agent until ctx ends. Mistakes of the configuration come as
@@ -50,6 +52,7 @@ type house struct {
 	opts   Options
 	log    *slog.Logger
 	dir    string // the state directory
+	begun  *plan  // what it was started with
 	store  *journal.Store
 	known  *sshpolicy.Store
 	watch  *watch.Watch
@@ -59,7 +62,7 @@ type house struct {
 }
 
 func newHouse(ctx context.Context, o Options, p *plan) (_ *house, err error) {
-	h := &house{opts: o, log: o.Log, dir: first(o.StateDir, p.State.Dir, StateDir())}
+	h := &house{opts: o, log: o.Log, begun: p, dir: first(o.StateDir, p.State.Dir, StateDir())}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -71,7 +74,7 @@ func newHouse(ctx context.Context, o Options, p *plan) (_ *house, err error) {
 		Dir: filepath.Join(h.dir, "journal"), Node: p.node(), Catalogue: Catalogue(),
 		Limits: fault.Limits{Active: p.Limits.ActiveFaults, SenseBytes: int(p.Limits.Sense), TextBytes: int(p.Limits.Text)},
 		Retain: p.State.History, MaxCleared: p.State.HistoryFaults, BallastBytes: p.ballast(),
-		Log: h.log.With(slog.String("subsystem", "journal")),
+		Clock: o.Clock, Log: h.log.With(slog.String("subsystem", "journal")),
 	})
 	if err != nil {
 		return nil, err
@@ -104,7 +107,11 @@ func (h *house) build(p *plan) (err error) {
 		Subsystems: []subsystem.Subsystem{h.watch, h.host},
 		Log:        h.log.With(slog.String("subsystem", "agent")), Parallel: p.Checks.Parallel, Auto: p.auto(),
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	h.agent.Overrides(p.overrides())
+	return nil
 }
 
 func (h *house) run(ctx context.Context) error {
@@ -126,8 +133,8 @@ func (h *house) reloads(ctx context.Context) error {
 			return nil
 		case <-h.opts.Reload:
 		}
-		err := h.reload(ctx)
-		h.agent.ConfigLoaded(h.opts.ConfigFile, err)
+		later, err := h.reload(ctx)
+		h.agent.ConfigLoaded(h.opts.ConfigFile, err, later...)
 		if err != nil {
 			h.log.LogAttrs(ctx, slog.LevelWarn, "configuration refused, the old one stays in force", slog.Any("error", err))
 		} else {
@@ -136,15 +143,43 @@ func (h *house) reloads(ctx context.Context) error {
 	}
 }
 
-func (h *house) reload(ctx context.Context) error {
+// reload answers the settings that only a restart takes over.
+func (h *house) reload(ctx context.Context) (later []string, err error) {
 	p, err := load(h.opts.ConfigFile)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	h.setLevel(p)
 	h.watch.Configure(p.watchOptions(h.known, h.log.With(slog.String("subsystem", "watch"))))
 	h.host.Configure(p.hostOptions(h.dir, h.store))
-	return h.agent.Refresh(ctx)
+	h.agent.Overrides(p.overrides())
+	return h.startOnly(p), h.agent.Refresh(ctx)
+}
+
+// startOnly names the settings in which p differs from what the agent was
+// started with and that are read only at the start. A flag goes before them.
+func (h *house) startOnly(p *plan) []string {
+	var differ []string
+	for _, s := range []struct {
+		name    string
+		now, to any
+	}{
+		{"node", h.begun.node(), p.node()},
+		{"listen", h.begun.listen(h.opts.Listen), p.listen(h.opts.Listen)},
+		{"state.dir", first(h.opts.StateDir, h.begun.State.Dir), first(h.opts.StateDir, p.State.Dir)},
+		{"state.history", h.begun.State.History, p.State.History},
+		{"state.history_faults", h.begun.State.HistoryFaults, p.State.HistoryFaults},
+		{"state.ballast", h.begun.State.Ballast, p.State.Ballast},
+		{"limits", h.begun.Limits, p.Limits},
+		{"api.group_role", h.begun.API.GroupRole, p.API.GroupRole},
+		{"checks.parallel", h.begun.Checks.Parallel, p.Checks.Parallel},
+		{"remedies", fmt.Sprint(h.begun.Remedies), fmt.Sprint(p.Remedies)},
+	} {
+		if s.now != s.to {
+			differ = append(differ, s.name)
+		}
+	}
+	return differ
 }
 
 func (h *house) setLevel(p *plan) {

@@ -158,6 +158,8 @@ func (s *Scheduler) finish(t *task, waiters []*waiter, last Last, err error) {
 	s.mu.Lock()
 	if !t.stray {
 		t.running = false
+	} else {
+		waiters, t.waiters = append(waiters, t.waiters...), nil // no look follows before it returns
 	}
 	s.free++
 	s.mu.Unlock()
@@ -166,6 +168,16 @@ func (s *Scheduler) finish(t *task, waiters []*waiter, last Last, err error) {
 		close(w.done)
 	}
 	s.poke()
+}
+
+// hanging is the answer to who asks for a look while an earlier one has not
+// returned. The scheduler's lock is held.
+func (t *task) hanging() Last {
+	last := t.last
+	last.Judgements, last.Proved, last.Events = nil, nil, nil
+	begun := t.started[len(t.started)-1]
+	last.Failure = fmt.Sprintf("the look of %s hangs and has not returned; no other can start", begun.UTC().Format("15:04:05 UTC"))
+	return last
 }
 
 // Report records what a subsystem's own loop noticed as a look of its check.

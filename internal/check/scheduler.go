@@ -186,6 +186,11 @@ func (s *Scheduler) plan(id string, c Check, first bool, now time.Time) {
 		t.check = c
 		return
 	} else {
+		if t.stray { // what hangs is the look at what was configured before
+			t.gone = true
+			t = &task{ranAt: t.ranAt, failing: t.failing, notRun: t.notRun, last: t.last}
+			s.tasks[id] = t
+		}
 		t.trigger = fault.TriggerChanged
 	}
 	if !s.begun {
@@ -348,7 +353,8 @@ func (s *Scheduler) hasten(t *task, trigger fault.Trigger, at time.Time) {
 
 // Look looks now and waits for the result. A look that is under way is waited
 // for and then followed by one more: it may have begun before what the caller
-// wants to see judged.
+// wants to see judged. Where an earlier look hangs beyond its deadline there is
+// nothing to wait for: the answer says so in its Failure.
 func (s *Scheduler) Look(ctx context.Context, id string, trigger fault.Trigger) (Last, error) {
 	w := &waiter{done: make(chan struct{})}
 	s.mu.Lock()
@@ -356,6 +362,10 @@ func (s *Scheduler) Look(ctx context.Context, id string, trigger fault.Trigger) 
 	if t == nil || s.stopped {
 		s.mu.Unlock()
 		return Last{}, fmt.Errorf("no check %s", id)
+	}
+	if t.stray {
+		defer s.mu.Unlock()
+		return t.hanging(), nil
 	}
 	t.waiters = append(t.waiters, w)
 	s.hasten(t, trigger, time.Now())
