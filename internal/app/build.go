@@ -14,18 +14,19 @@ import (
 
 // watchOptions maps the configuration to what package watch looks at.
 func (p *plan) watchOptions(known *sshpolicy.Store, log *slog.Logger) watch.Options {
-	o := watch.Options{KnownHosts: known, Log: log}
+	o := watch.Options{KnownHosts: known, Policies: p.policies, Log: log}
 	for _, item := range p.Watch.SSH {
 		o.SSH = append(o.SSH, watch.SSH{
 			Name: item.Name, Address: item.Address, Policy: p.policies[item.Policy],
 			Every: item.Interval, Timeout: item.Timeout,
 			Pins: p.pins[item.Name], TrustFirst: item.HostKeys.TrustFirst, Login: sshLogin(item.Login),
+			Version: sshVersion(item, p.DNS), Dial: p.dialer(),
 		})
 	}
 	for _, item := range p.Watch.TLS {
 		o.TLS = append(o.TLS, watch.TLS{
 			Name: item.Name, Address: item.Address, Every: item.Interval, Timeout: item.Timeout,
-			Target: p.tlsTarget(item), Version: fmt.Sprint(item, p.DNS.Resolvers),
+			Target: p.tlsTarget(item), Version: tlsVersion(item, p.DNS),
 		})
 	}
 	for _, item := range p.Watch.Certificates {
@@ -35,6 +36,29 @@ func (p *plan) watchOptions(known *sshpolicy.Store, log *slog.Logger) watch.Opti
 		})
 	}
 	return o
+}
+
+// sshVersion changes with what package watch cannot see of the item.
+func sshVersion(item config.SSH, dns config.DNS) string {
+	v := fmt.Sprint(dns.Resolvers)
+	if l := item.Login; l != nil {
+		v += fmt.Sprintf(" %s %s %s", l.User, l.Key.Where(), l.Password.Where())
+	}
+	return v
+}
+
+// tlsVersion changes with every setting of the item. Pointers and secrets look
+// the same, or another way, whatever is in them, so they are taken apart.
+func tlsVersion(item config.TLS, dns config.DNS) string {
+	v := fmt.Sprint(dns.Resolvers, item.ClientKey.Where())
+	if h := item.HTTP; h != nil {
+		v += fmt.Sprintf(" %+v", *h)
+	}
+	if l := item.ProxyLogin; l != nil {
+		v += " " + l.User + " " + l.Password.Where()
+	}
+	item.HTTP, item.ProxyLogin = nil, nil
+	return fmt.Sprintf("%s %+v", v, item)
 }
 
 // sshLogin reads the credential when it is used, never before.

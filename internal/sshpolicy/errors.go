@@ -126,8 +126,9 @@ func (e *ConnError) Fault() (code, qualifier string) {
 
 // Kinds of NotSSHError.
 const (
-	NotSSHBanner      = "banner"       // something else, or nothing, came where the version line belongs
-	NotSSHClosed      = "closed"       // closed before the key exchange
+	NotSSHBanner      = "banner"       // something else came where the version line belongs
+	NotSSHSilent      = "silent"       // nothing came, and the connection stays open
+	NotSSHClosed      = "closed"       // closed or reset before the key exchange
 	NotSSHRateLimited = "rate-limited" // the server said that it takes no more connections from us
 )
 

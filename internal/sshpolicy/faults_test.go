@@ -41,7 +41,7 @@ func TestEveryWayOfFailingHasItsOwnCode(t *testing.T) {
 		code, qualifier string
 		says            string
 	}{
-		{"silent", lab.SSHOptions{Mode: lab.SSHSilent}, sshpolicy.CodeNotSSH, "banner", "said nothing"},
+		{"silent", lab.SSHOptions{Mode: lab.SSHSilent}, sshpolicy.CodeNotSSH, "silent", "said nothing"},
 		{"closes", lab.SSHOptions{Mode: lab.SSHClose}, sshpolicy.CodeNotSSH, "closed", "without a word"},
 		{"a megabyte of banner", lab.SSHOptions{Mode: lab.SSHFlood}, sshpolicy.CodeNotSSH, "banner", "65536 bytes"},
 		{"http", lab.SSHOptions{Mode: lab.SSHText, Text: "HTTP/1.0 400 Bad Request\r\n\r\n"}, sshpolicy.CodeNotSSH, "banner", "looks like HTTP"},

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Bounds on what a foreign server may send before we believe it to be SSH.
@@ -166,11 +167,13 @@ func (r *reader) endedBeforeVersion(err error) error {
 	case closedOrLimited(all) == NotSSHRateLimited:
 		return r.notSSH(NotSSHRateLimited, all)
 	case isTimeout(err) && len(r.first) == 0:
-		return r.notSSH(NotSSHBanner, "connected, but the server said nothing")
+		return r.notSSH(NotSSHSilent, "connected, but the server said nothing")
 	case isTimeout(err):
 		return r.notSSH(NotSSHBanner, "text, but no version line")
 	case !isEnd(err):
 		return err
+	case len(r.first) == 0 && errors.Is(err, syscall.ECONNRESET):
+		return r.notSSH(NotSSHClosed, "the connection was reset before the server said a word")
 	case len(r.first) == 0:
 		return r.notSSH(NotSSHClosed, "the server closed the connection without a word")
 	default:

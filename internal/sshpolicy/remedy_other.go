@@ -52,9 +52,14 @@ func notSSHRemedies(e *NotSSHError, addr string) []Remedy {
 				Impact: "the exempt address can guess passwords without being slowed down",
 			},
 		}
+	case NotSSHSilent:
+		return []Remedy{
+			{Text: fmt.Sprintf("Something at %s takes connections and says nothing, where an SSH server speaks first. The service hangs or is overloaded: see its process and its log, and restart it.", addr), Impact: "a restart of the SSH service leaves running sessions alone", Command: "journalctl -u ssh -u sshd --since -1h"},
+			{Text: "If it never was an SSH server: a service that waits for its client to speak, such as HTTPS, is as silent. Correct the port.", Impact: impactNone},
+		}
 	case NotSSHClosed:
 		return []Remedy{
-			{Text: "The server closes before it speaks: see its log for MaxStartups, a full process table, tcp-wrappers (hosts.deny) or a missing host key.", Impact: impactNone, Command: "journalctl -u ssh -u sshd --since -1h"},
+			{Text: "The connection ends before the server speaks: see its log for MaxStartups, a full process table, tcp-wrappers (hosts.deny) or a missing host key; a firewall or proxy in between may do the same.", Impact: impactNone, Command: "journalctl -u ssh -u sshd --since -1h"},
 		}
 	}
 	text := fmt.Sprintf("What answers at %s is not an SSH server", addr)

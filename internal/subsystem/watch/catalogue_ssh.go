@@ -129,6 +129,11 @@ func nameNotResolved() fault.Entry {
 			{Text: "Mend the name in DNS or in the configuration, or use the address itself.", Impact: "the next look uses it"},
 			verifySSH,
 		},
+		Variants: []fault.Variant{
+			{Name: "NXDOMAIN", Title: "Name of the SSH server does not exist", Cause: "The resolver says that there is no such name, or none with an address: it is misspelt, or gone from its zone."},
+			{Name: "SERVFAIL", Title: "Resolver cannot find the SSH server's name", Cause: "The resolver answers with an error: the zone's own servers fail, or DNSSEC does."},
+			{Name: "timeout", Title: "No resolver answers for the SSH server's name", Cause: "The resolvers of this host are down, or a firewall is in between."},
+		},
 	}
 }
 
@@ -169,6 +174,8 @@ func notSSH() fault.Entry {
 		},
 		Variants: []fault.Variant{
 			{Name: "banner", Title: "What answers does not speak SSH"},
+			{Name: "silent", Title: "SSH server takes the connection and says nothing", Cause: "The service hangs or is overloaded, while its machine goes on accepting connections for it; or what listens there waits for its client to speak first."},
+			{Name: "silent", Title: "SSH server says nothing", Cause: "The port is open and not a byte comes: the service hangs, another service waits for us to speak, or a firewall answers in its place."},
 			{Name: "closed", Title: "SSH server closes before it speaks", Cause: "An access rule of the server (tcp wrappers, a match on the address) or a proxy closes the connection."},
 			{Name: "rate-limited", Title: "SSH server limits our connections", Cause: "MaxStartups or PerSourcePenalties of the server is in force: somebody connects too often from this address.", Remedy: []fault.Remedy{
 				{Text: "Find what else connects from this address, or exempt it: PerSourcePenaltyExemptList, MaxStartups.", Impact: "the server accepts more connections at once"},
