@@ -236,16 +236,19 @@ func (s *Server) serve(route Route) http.Handler {
 		var err error
 		if route.stream != nil {
 			err = route.stream(s, out, r)
-		} else if v, err = route.answer(s, out, r); err == nil {
-			send(out, http.StatusOK, v)
+		} else {
+			v, err = route.answer(s, out, r)
 		}
 		if err != nil && context.Cause(r.Context()) == errSlow {
 			err = fmt.Errorf("%w (%s): %v", errSlow, route.Timeout, err)
 		}
-		if err != nil && !out.begun { // a stream under way tells of its error in its own words
+		s.audit(r, route, c, begun, err) // before the answer: who has it finds it in the log
+		switch {
+		case err != nil && !out.begun: // a stream under way tells of its error in its own words
 			fail(out, err)
+		case err == nil && route.stream == nil:
+			send(out, http.StatusOK, v)
 		}
-		s.audit(r, route, c, begun, err)
 	})
 }
 
