@@ -1,6 +1,9 @@
 package watch
 
-import "allclear/internal/fault"
+import (
+	"allclear/internal/fault"
+	"allclear/internal/netdiag"
+)
 
 // ladderFacts are the sense keys of a climb whose change is news; ladderReadings
 // are those that differ from look to look of an unchanged fault: text with port
@@ -64,10 +67,28 @@ func connectivityFaults() []fault.Entry {
 			fault.Remedy{Text: "See to the service behind the endpoint; honour Retry-After where it sends one.", Impact: "none here"}),
 	}
 	for i := range all {
-		all[i].Readings = ladderReadings
+		all[i].Readings, all[i].Variants = ladderReadings, causeVariants(&all[i])
 		if all[i].Code == CodeTLS {
 			all[i].CausedBy = []fault.Code{CodeCertExpired}
 		}
+	}
+	return all
+}
+
+// causeVariants are the causes of package netdiag that lead to the entry's code,
+// so that each can be read about offline. Causes that one repair mends share a
+// qualifier; the first speaks for them.
+func causeVariants(e *fault.Entry) (all []fault.Variant) {
+	known := map[string]bool{}
+	for _, c := range netdiag.Causes() {
+		if c.Code() != string(e.Code) || known[c.Qualifier()] {
+			continue
+		}
+		known[c.Qualifier()] = true
+		all = append(all, fault.Variant{
+			Name: c.Qualifier(), Title: e.Title + ": " + c.Text(),
+			Remedy: ladderSteps("{resource}", "{target}", c),
+		})
 	}
 	return all
 }

@@ -14,7 +14,7 @@ import (
 func certificateDrills() []subsystem.Drill {
 	return []subsystem.Drill{
 		certificateDrill(CodeCertExpiring, -60*day, 20*day),
-		certificateDrill(CodeCertExpired, -90*day, -day),
+		certificateDrill(CodeCertExpired, -90*day, -time.Minute),
 		drillOf(CodeCertInvalid, certificateWrongKey),
 	}
 }

@@ -68,7 +68,7 @@ func tlsCheck(item TLS) check.Check {
 				r.Present(CodeClientCert, fmt.Errorf("own credential: %w", err), map[string]string{
 					"qualifier": netdiag.OwnCertUnreadable.Qualifier(), "cause": string(netdiag.OwnCertUnreadable), "target": item.Address,
 				})
-				r.Advise(CodeClientCert, remedies(netdiag.OwnCertUnreadable.Remedies(), ladderRemedy(item))...)
+				r.Advise(CodeClientCert, ladderSteps(item.Name, item.Address, netdiag.OwnCertUnreadable)...)
 				return
 			}
 			rep := netdiag.Diagnose(ctx, target)
@@ -90,7 +90,7 @@ func judgeLadder(r *check.Report, item TLS, rep *netdiag.Report) {
 	for _, code := range connectivityCodes() {
 		if code == failed {
 			r.Present(code, causeOf(rep), ladderSense(rep))
-			r.Advise(code, remedies(rep.Remedies(), ladderRemedy(item))...)
+			r.Advise(code, ladderSteps(item.Name, item.Address, rep.Cause)...)
 			break
 		}
 		judgePassed(r, code, passed)
@@ -176,15 +176,19 @@ func ladderSense(rep *netdiag.Report) map[string]string {
 	return sense
 }
 
-// ladderRemedy puts the item's own names into a step.
-func ladderRemedy(item TLS) func(netdiag.Remedy) fault.Remedy {
-	return func(s netdiag.Remedy) fault.Remedy {
-		command := strings.ReplaceAll(s.Command, "HOST:443", item.Address)
+// ladderSteps are the steps that mend a cause, with the endpoint's own names in
+// them and the look that clears the fault as the last.
+func ladderSteps(name, address string, cause netdiag.Cause) []fault.Remedy {
+	steps := remedies(cause.Remedies(), func(s netdiag.Remedy) fault.Remedy {
+		command := strings.ReplaceAll(s.Command, "HOST:443", address)
 		if command == "allclear verify" {
-			command += " " + item.Name
+			command += " " + name
 		}
 		return fault.Remedy{Text: s.Text, Impact: s.Impact, Command: command}
-	}
+	})
+	last := verifyTLS
+	last.Command = "allclear verify " + name
+	return append(steps, last)
 }
 
 // proof is what a climb to the top has shown, with what it noticed on the way.
