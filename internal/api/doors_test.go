@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"allclear/internal/subsystem"
 	"allclear/internal/wire"
@@ -301,5 +302,9 @@ func TestHealthIsHonest(t *testing.T) {
 	now := f.agent.Alive().Add(tickLate + tickLate)
 	if h := f.server.health(now); h.OK {
 		t.Errorf("no tick for twice the limit: %+v", h)
+	}
+	late := f.server.health(time.Now().Add(2 * time.Hour)) // every look is due by then, and none has started
+	if !strings.Contains(strings.Join(late.Problems, "\n"), "no look has started for 2h0m") {
+		t.Errorf("a scheduler that stands still: %+v", late)
 	}
 }
