@@ -55,7 +55,7 @@ func (s *Set) asking(f *Fault, now Clock) bool {
 		return false
 	}
 	for _, k := range f.Causes {
-		if k.Drill() == f.Key.Drill() && s.tried[k] <= r.raisedOrder {
+		if s.tried[k] <= r.raisedOrder {
 			return true
 		}
 	}

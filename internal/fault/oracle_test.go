@@ -45,15 +45,8 @@ type shelfTime struct {
 
 func (w *world) observeShelves() {
 	for _, ev := range w.made {
-		switch ev.Kind {
-		case fault.KindShelve:
+		if ev.Kind == fault.KindShelve {
 			w.shelves[ev.Key] = shelfTime{w.ran, w.blurred, w.step.d, w.clock.Wall.Add(w.step.d)}
-		case fault.KindUnshelve:
-			delete(w.shelves, ev.Key)
-		case fault.KindClear:
-			if ev.Reason == fault.Retired {
-				delete(w.shelves, ev.Key)
-			}
 		}
 	}
 }

@@ -74,7 +74,7 @@ func (s *Set) relend(cause Key, now *Now) []Event {
 }
 
 // Maskers returns the faults among f's own causes that hide it now: active, not
-// shelved, not stale, and a drill exactly when f is one.
+// shelved, not stale.
 func (s *Set) Maskers(f *Fault, now Clock) []Key {
 	if !f.Active {
 		return nil
@@ -82,7 +82,7 @@ func (s *Set) Maskers(f *Fault, now Clock) []Key {
 	var by []Key
 	for _, k := range f.Causes {
 		c := s.faults[k]
-		if c != nil && c.Active && !c.Shelved(now) && !c.Stale(now) && k.Drill() == f.Key.Drill() {
+		if c != nil && c.Active && !c.Shelved(now) && !c.Stale(now) {
 			by = append(by, k)
 		}
 	}

@@ -162,10 +162,11 @@ func (s *stepper) adopt(in Adoption) {
 	s.f.live = live{lookedAt: s.now.Boot}
 }
 
-// bounded keeps of a check's causes those that the entry allows. One check may
-// judge several codes, and codes never cause each other in a circle.
+// bounded keeps of a check's causes those that the entry allows, and of a drill
+// those of a drill. One check may judge several codes, codes never cause each
+// other in a circle, and a drill has nothing to do with real faults.
 func (s *stepper) bounded(causes []Key) []Key {
-	barred := func(k Key) bool { return !slices.Contains(s.e.CausedBy, k.Code) }
+	barred := func(k Key) bool { return !slices.Contains(s.e.CausedBy, k.Code) || k.Drill() != s.f.Key.Drill() }
 	if !slices.ContainsFunc(causes, barred) {
 		return causes
 	}
