@@ -111,7 +111,7 @@ func run(t *testing.T, name string, args ...string) {
 	}
 }
 
-func copyFile(t *testing.T, from, to string) {
+func copyFile(t testing.TB, from, to string) {
 	t.Helper()
 	in, err := os.Open(from)
 	if err != nil {
@@ -131,7 +131,7 @@ func copyFile(t *testing.T, from, to string) {
 }
 
 // copyJournal copies a journal as a crash would leave it.
-func copyJournal(t *testing.T, from string) string {
+func copyJournal(t testing.TB, from string) string {
 	t.Helper()
 	to := t.TempDir()
 	for _, name := range []string{"journal.db", "journal.db-wal", "raised.trace"} {

@@ -77,6 +77,7 @@ type start struct {
 	stored
 	clock, last fault.Clock
 	adopt       []adoption
+	retold      []toldChange // known by the trace file only
 }
 
 // adoption is a fault of which only a trace is left, and who was told of it.
@@ -122,30 +123,38 @@ func (s *Store) load(ctx context.Context) (_ *start, err error) {
 	if ev := st.newest; ev != nil && (ev.Clock.BootID != st.last.BootID || ev.Clock.Boot > st.last.Boot) {
 		st.last = ev.Clock
 	}
-	st.adopt = append(st.adopt, st.lost(prints)...)
+	st.trace(prints)
 	return st, nil
 }
 
-// lost returns what must be adopted: faults in the trace file, and faults that
-// somebody was told of, that nobody believes in.
-func (st *start) lost(prints []footprint) []adoption {
-	known := make(map[fault.Key]*fault.Belief, len(st.beliefs))
+// trace takes in what the trace file knows: faults to be adopted, and sinks that
+// were told of a fault that is still believed in. These are told once more, as
+// nobody knows which of its notices they heard.
+func (st *start) trace(prints []footprint) {
+	believed := make(map[fault.Key]*fault.Belief, len(st.beliefs))
 	for i := range st.beliefs {
-		known[st.beliefs[i].Key] = &st.beliefs[i]
+		believed[st.beliefs[i].Key] = &st.beliefs[i]
 	}
-	var lost []adoption
-	for _, p := range prints {
-		if b := known[p.Key]; b == nil || !b.Active {
-			lost = append(lost, adoption{key: p.Key, by: p.Sinks})
-		}
-	}
+	recorded := make(map[toldKey]bool, len(st.told))
 	for _, t := range st.told {
-		if known[t.key] == nil {
+		recorded[t.toldKey] = true
+		if believed[t.key] == nil {
 			in := fault.Adoption{Severity: t.told.Severity, Occurrence: t.told.Occurrence, Notice: t.told.Notice}
-			lost = append(lost, adoption{t.key, in, []string{t.sink}})
+			st.adopt = append(st.adopt, adoption{t.key, in, []string{t.sink}})
 		}
 	}
-	return lost
+	for _, p := range prints {
+		b := believed[p.Key]
+		if b == nil || !b.Active {
+			st.adopt = append(st.adopt, adoption{key: p.Key, by: p.Sinks})
+			continue
+		}
+		for _, sink := range p.Sinks {
+			if tk := (toldKey{sink, p.Key}); !recorded[tk] {
+				st.retold = append(st.retold, toldChange{tk, &fault.Told{Occurrence: b.Occurrence, Severity: b.Shown()}})
+			}
+		}
+	}
 }
 
 // restore fills the store. Nobody else has it yet.
@@ -179,6 +188,7 @@ func (b *batch) boot(st *start) error {
 			b.told = append(b.told, toldChange{toldKey{sink, a.key}, told})
 		}
 	}
+	b.told = append(b.told, st.retold...)
 	for _, k := range b.s.set.Keys() {
 		if !k.Drill() {
 			continue

@@ -25,8 +25,9 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// footprint is what the trace file says of a fault that was raised but is not
-// in the database: enough to find it again and to tell its clear.
+// footprint is what the trace file says of a fault that was raised or told
+// while the database took nothing: enough to find it again and to tell its
+// clear to whoever heard of it.
 type footprint struct {
 	Key   fault.Key `json:"key"`
 	Sinks []string  `json:"sinks,omitempty"` // who was told
@@ -149,7 +150,7 @@ func (s *Store) traceable(b *batch) []footprint {
 		}
 	}
 	for _, c := range b.told {
-		if _, held := s.heldKeys[c.key]; held && c.told != nil && !slices.Contains(keys, c.key) {
+		if c.told != nil && !slices.Contains(keys, c.key) {
 			keys = append(keys, c.key)
 		}
 	}
