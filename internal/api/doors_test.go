@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -64,7 +65,9 @@ func TestMain(m *testing.M) {
 // ask is the child: it prints the status codes of a view, a change and an
 // admin's request.
 func ask(path string) int {
-	c := http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
+	c := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}}}
 	for _, r := range [][2]string{{"GET", "/v1/status"}, {"POST", "/v1/verify"}, {"GET", "/v1/support"}} {
 		req, err := http.NewRequest(r[0], "http://agent"+r[1], nil)
 		if err != nil {

@@ -99,7 +99,8 @@ func (d *demo) Streams() []subsystem.Stream {
 
 func (d *demo) Actions() []subsystem.Action {
 	return []subsystem.Action{
-		{Name: "mend", Role: subsystem.Operator, Verifies: []fault.Key{{Code: codeBroken, Resource: thing}},
+		{
+			Name: "mend", Role: subsystem.Operator, Verifies: []fault.Key{{Code: codeBroken, Resource: thing}},
 			Do: func(_ context.Context, in json.RawMessage, progress func(wire.Progress)) (any, error) {
 				var how struct{ Fail string }
 				if err := json.Unmarshal(in, &how); err != nil {
@@ -114,7 +115,8 @@ func (d *demo) Actions() []subsystem.Action {
 				}
 				d.broken.Store(false)
 				return "mended", nil
-			}},
+			},
+		},
 		{Name: "explode", Role: subsystem.Admin, Do: func(context.Context, json.RawMessage, func(wire.Progress)) (any, error) {
 			return nil, errors.New("never called in a test")
 		}},

@@ -156,8 +156,12 @@ func (c *commands) printHidden(s wire.Summary) {
 		n    int
 		text string
 	}{
-		{s.Shelved, "shelved"}, {s.Masked, "masked by their cause"}, {s.Acked, "acknowledged"},
-		{s.Stale, "stale"}, {s.Flapping, "flapping"}, {s.Drills, "of drills, which count nowhere"},
+		{s.Shelved, "shelved"},
+		{s.Masked, "masked by their cause"},
+		{s.Acked, "acknowledged"},
+		{s.Stale, "stale"},
+		{s.Flapping, "flapping"},
+		{s.Drills, "of drills, which count nowhere"},
 	} {
 		if n.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n.n, n.text))

@@ -200,9 +200,18 @@ func TestEveryCommandAndFlagSaysWhatItDoes(t *testing.T) {
 
 func TestMainEndsWithTheCodeOfTheMistake(t *testing.T) {
 	for _, args := range [][]string{
-		{"nonsense"}, {"fault", "nonsense"}, {"status", "--nonsense"}, {"status", "now"}, {"status", "-o", "xml"},
-		{"fault", "list", "-o", "nagios"}, {"fault", "list", "--all", "--cleared"}, {"probe", "ssh"}, {"help", "nonsense"},
-		{"completion", "csh"}, {"preflight"}, {"preflight", "--min-tls", "1.1"},
+		{"nonsense"},
+		{"fault", "nonsense"},
+		{"status", "--nonsense"},
+		{"status", "now"},
+		{"status", "-o", "xml"},
+		{"fault", "list", "-o", "nagios"},
+		{"fault", "list", "--all", "--cleared"},
+		{"probe", "ssh"},
+		{"help", "nonsense"},
+		{"completion", "csh"},
+		{"preflight"},
+		{"preflight", "--min-tls", "1.1"},
 	} {
 		var out, talk bytes.Buffer
 		code := Main(context.Background(), args, Std{In: &out, Out: &out, Err: &talk, Now: time.Now})
