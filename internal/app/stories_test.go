@@ -30,7 +30,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"allclear": func() { os.Exit(cli.Main(context.Background(), os.Args[1:], cli.System())) },
+		"allclear": func() { os.Exit(cli.Execute(context.Background(), os.Args[1:], cli.System(), program())) },
 	})
 }
 
@@ -98,10 +98,11 @@ func commands(sets ...map[string]command) map[string]command {
 
 // story is what a script has running.
 type story struct {
-	lab    *lab.Lab
-	socket string
-	agent  *exec.Cmd
-	log    *os.File
+	lab     *lab.Lab
+	socket  string
+	agent   *exec.Cmd
+	log     *os.File
+	servers map[string]any // what the script has started, by its name
 }
 
 type storyKey struct{}
@@ -111,7 +112,7 @@ func setUpStory(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
-	s := &story{lab: l, socket: filepath.Join(l.Dir(), "s")} // short: a socket's path has 107 bytes at most
+	s := &story{lab: l, servers: map[string]any{}, socket: filepath.Join(l.Dir(), "s")} // short: a socket's path has 107 bytes at most
 	env.Values[storyKey{}] = s
 	env.Setenv("ALLCLEAR_SOCKET", s.socket)
 	env.Setenv("HOME", env.WorkDir)
@@ -190,7 +191,7 @@ func (s *story) start(ts *testscript.TestScript, flags []string) error {
 		return err
 	}
 	s.agent = exec.Command(program, append(args, flags...)...)
-	s.agent.Env = append(os.Environ(), "ALLCLEAR_SOCKET="+s.socket, "HOME="+ts.Getenv("HOME"))
+	s.agent.Env = append(os.Environ(), "ALLCLEAR_SOCKET="+s.socket, "HOME="+ts.Getenv("HOME"), clockEnv+"="+ts.Getenv(clockEnv))
 	s.agent.Stdout, s.agent.Stderr, s.log = log, log, log
 	if err := s.agent.Start(); err != nil {
 		return err

@@ -18,6 +18,8 @@ func (s *Scheduler) health(ctx context.Context, t *task, c *Check, l fault.Look,
 			ran = ran || o.Verdict != fault.Unknown
 		}
 	}
+	t.telling.Lock()
+	defer t.telling.Unlock()
 	s.mu.Lock()
 	if t.gone {
 		s.mu.Unlock()
@@ -72,7 +74,19 @@ func (s *Scheduler) watch(ctx context.Context, now time.Time) {
 				"reason": reason, "last_ran": t.ranAt.UTC().Format(time.RFC3339), "interval": c.Every.String(),
 			}),
 		}
-		s.looks.Go(func() { s.recordHealth(ctx, &c, []fault.Observation{o}) })
+		s.looks.Go(func() { s.tellNotRunning(ctx, t, &c, o) })
+	}
+}
+
+// tellNotRunning records the fault unless a look ran in the meantime.
+func (s *Scheduler) tellNotRunning(ctx context.Context, t *task, c *Check, o fault.Observation) {
+	t.telling.Lock()
+	defer t.telling.Unlock()
+	s.mu.Lock()
+	still := t.notRun && !t.gone
+	s.mu.Unlock()
+	if still {
+		s.recordHealth(ctx, c, []fault.Observation{o})
 	}
 }
 

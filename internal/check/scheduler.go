@@ -55,6 +55,10 @@ type Scheduler struct {
 
 // task is a check with its plan and record. The scheduler's lock guards it.
 type task struct {
+	// telling puts what is recorded of the check's own health in order: what was
+	// decided last must be recorded last. It is taken before the scheduler's lock.
+	telling sync.Mutex
+
 	check    Check
 	due      time.Time
 	trigger  fault.Trigger
@@ -188,7 +192,7 @@ func (s *Scheduler) plan(id string, c Check, first bool, now time.Time) {
 	} else {
 		if t.stray { // what hangs is the look at what was configured before
 			t.gone = true
-			t = &task{ranAt: t.ranAt, failing: t.failing, notRun: t.notRun, last: t.last}
+			t = &task{ranAt: t.ranAt, failing: t.failing, notRun: t.notRun, notRunAt: t.notRunAt, last: t.last}
 			s.tasks[id] = t
 		}
 		t.trigger = fault.TriggerChanged

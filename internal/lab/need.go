@@ -17,9 +17,9 @@ type Skipper interface {
 }
 
 // Need skips the test unless the machine has all that is named: "root" (effective uid 0), "loop" (root and loop
-// devices to mount), "netns" (root and ip, to make network namespaces), "ipv6" (a loopback address ::1), "soak" (asked
-// for by ALLCLEAR_SOAK=1: tests of many minutes), or a program's name. The skip says what is missing as "needs: a, b";
-// the run of all tests lists these at its end and fails on one that the machine could meet.
+// devices to mount), "fuse" (root and /dev/fuse), "netns" (root and ip, to make network namespaces), "ipv6" (a loopback
+// address ::1), "soak" (asked for by ALLCLEAR_SOAK=1: tests of many minutes), or a program's name. The skip says what
+// is missing as "needs: a, b"; the run of all tests lists these at its end and fails on one that the machine could meet.
 func Need(t Skipper, what ...string) {
 	t.Helper()
 	if missing := Missing(what...); len(missing) > 0 {
@@ -45,6 +45,9 @@ func met(need string) bool {
 			return false
 		}
 		return ln.Close() == nil
+	case "fuse":
+		_, err := os.Stat("/dev/fuse")
+		return err == nil && met("root")
 	case "soak":
 		return os.Getenv("ALLCLEAR_SOAK") == "1"
 	case "netns":

@@ -96,6 +96,9 @@ func met(need string) bool {
 	case "loop":
 		_, err := os.Stat("/dev/loop-control")
 		return err == nil && met("root") && met("mount") && met("umount")
+	case "fuse":
+		_, err := os.Stat("/dev/fuse")
+		return err == nil && met("root")
 	case "netns":
 		_, err := os.Stat("/proc/self/ns/net")
 		return err == nil && met("root") && met("ip")

@@ -37,7 +37,7 @@ func Faults() []fault.Entry {
 			Title:  "The clock jumped",
 			Impact: "Times in logs and certificates' validity cannot be compared across the jump; deadlines of allclear are not affected.",
 			Cause:  "Somebody set the clock, time synchronisation corrected a large error, or the machine was restored from a snapshot.",
-			Raise:  "the wall clock moved more than 2 s (configurable) against the boot-time clock between two looks", Clear: "no jump for 10 minutes",
+			Raise:  "the wall clock moved more than 2 s (configurable) against the boot-time clock between two looks", Clear: "no look sees another",
 			Remedy: []fault.Remedy{
 				{Text: "See whether time synchronisation works.", Impact: none, Command: "timedatectl timesync-status"},
 				{Text: "If it jumps again, find out who sets the clock; the fault clears by itself when it is quiet for 10 minutes.", Impact: none},

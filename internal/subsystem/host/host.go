@@ -9,6 +9,7 @@ package host
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"sync"
 	"time"
 
@@ -99,19 +100,23 @@ func (h *Host) Checks() []check.Check {
 		h.diskCheck(diskResource, o.StateDir),
 		{
 			Name: "host.clock", Resource: clockResource, Codes: []fault.Code{CodeClockStepped},
-			Every: o.ClockEvery, Run: func(_ context.Context, r *check.Report) { h.lookAtClock(r) },
+			Every: o.ClockEvery, Version: o.ClockStep.String(),
+			Run: func(_ context.Context, r *check.Report) { h.lookAtClock(r) },
 		},
 		{
 			Name: "host.memory", Resource: memoryResource, Codes: []fault.Code{CodeMemoryLow},
-			Every: o.MemoryEvery, Run: func(_ context.Context, r *check.Report) { h.lookAtMemory(r) },
+			Every: o.MemoryEvery, Version: utoa(o.MemoryNeed),
+			Run: func(_ context.Context, r *check.Report) { h.lookAtMemory(r) },
 		},
 	}
 }
 
 func (h *Host) diskCheck(resource, dir string) check.Check {
+	o := h.options()
 	return check.Check{
-		Name: "host.disk", Resource: resource, Codes: []fault.Code{CodeDiskLow}, Every: h.options().DiskEvery,
-		Run: func(_ context.Context, r *check.Report) { h.lookAtDisk(r, dir) },
+		Name: "host.disk", Resource: resource, Codes: []fault.Code{CodeDiskLow}, Every: o.DiskEvery,
+		Version: fmt.Sprint(o.DiskWarning, o.DiskMajor),
+		Run:     func(_ context.Context, r *check.Report) { h.lookAtDisk(r, dir) },
 	}
 }
 
