@@ -102,7 +102,11 @@ func (c *commands) printRemedy(title string, steps []fault.Remedy) {
 	}
 	c.out.heading("%s", title)
 	for i, r := range steps {
-		c.out.line("  %d. %s", i+1, safe(r.Text))
+		text, lines, _ := strings.Cut(r.Text, "\n") // below the sentence: lines to paste
+		c.out.line("  %d. %s", i+1, safe(text))
+		for line := range strings.Lines(lines) {
+			c.out.line("     %s", c.out.style(styleHead, safe(strings.TrimSuffix(line, "\n"))))
+		}
 		if r.Command != "" {
 			c.out.line("     %s", c.out.style(styleHead, safe(r.Command)))
 		}

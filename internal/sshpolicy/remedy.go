@@ -157,7 +157,7 @@ func opensshRemedies(gaps []Gap, s Software) []Remedy {
 		}
 		line := SSHDLine(g)
 		steps = append(steps, Remedy{
-			Text: fmt.Sprintf("At the server, replace the %s line by this one, or put it in front of every other %s line and of any Include: the first value wins, a line after it does nothing. %s",
+			Text: fmt.Sprintf("At the server, replace the %s line by this one, or put it in front of every other %s line and of any Include: the first value wins, a line after it does nothing.\n%s",
 				keyword, keyword, line),
 			Impact: fmt.Sprintf("new sessions may use %s as well; nothing that works now stops working", g.Smallest),
 			Line:   line,
@@ -259,7 +259,7 @@ func settingRemedies(gaps []Gap, s Software) []Remedy {
 			line = "SFTPHostKey /etc/ssh/ssh_host_ed25519_key"
 		}
 		steps = append(steps, Remedy{
-			Text:   fmt.Sprintf("In %s: %s", setting.where, line),
+			Text:   fmt.Sprintf("In %s:\n%s", setting.where, line),
 			Impact: fmt.Sprintf("new sessions may use %s as well; the service must be reloaded", g.Smallest),
 			Line:   line,
 		})
