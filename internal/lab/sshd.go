@@ -160,10 +160,11 @@ func (s *SSHD) start(ctx context.Context, c SSHDConfig) error {
 // configure writes the keys that are missing and returns the configuration.
 func (s *SSHD) configure(c SSHDConfig) ([]byte, error) {
 	var b bytes.Buffer
+	fmt.Fprintln(&b, "MaxStartups 1000") // the one keyword of which the last value wins
 	for _, line := range c.Extra {
 		fmt.Fprintln(&b, line)
 	}
-	fmt.Fprintf(&b, "ListenAddress %s\nPidFile none\nUsePAM no\nStrictModes no\nLoginGraceTime 30\nMaxStartups 1000\n", s.Addr())
+	fmt.Fprintf(&b, "ListenAddress %s\nPidFile none\nUsePAM no\nStrictModes no\nLoginGraceTime 30\n", s.Addr())
 	fmt.Fprintln(&b, "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password")
 	for keyword, names := range map[string][]string{
 		"KexAlgorithms": c.KexAlgorithms, "Ciphers": c.Ciphers, "MACs": c.MACs, "HostKeyAlgorithms": c.HostKeyAlgorithms,

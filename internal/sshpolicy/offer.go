@@ -160,7 +160,10 @@ func (r *reader) note(p []byte) {
 
 // endedBeforeVersion turns the end of the stream into its reason.
 func (r *reader) endedBeforeVersion(err error) error {
-	all := strings.Join(append(slices.Clone(r.offer.before), printable(string(r.first), firstBytes)), " ")
+	all := strings.Join(r.offer.before, " ")
+	if all == "" { // a text without a line's end
+		all = printable(string(r.first), firstBytes)
+	}
 	switch {
 	case errors.Is(err, errTooLong):
 		return r.notSSH(NotSSHBanner, fmt.Sprintf("%d bytes and no version line among them", maxPreBanner))
