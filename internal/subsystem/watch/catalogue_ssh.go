@@ -242,7 +242,7 @@ func authFailed() fault.Entry {
 				{Text: "Use an account for machines: a second factor cannot be typed by a job.", Impact: "needs an account of its own on the server"},
 				verifySSH,
 			}},
-			{Name: "credential", Title: "Credential for the SSH server cannot be read", Remedy: []fault.Remedy{
+			{Name: "credential", Title: "Credential for the SSH server cannot be read", Cause: "The file, variable or credential named in login is missing, is readable by others, or does not hold what it should; no login was tried.", Remedy: []fault.Remedy{
 				{Text: "See that the file named in login exists, holds a key without a passphrase or a password, and is readable by the agent alone.", Impact: readsOnly, Command: "allclear config check"},
 				verifySSH,
 			}},
