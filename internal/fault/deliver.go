@@ -6,10 +6,9 @@ import "time"
 // that people hear of the cause and not of the symptom.
 const causeWait = 30 * time.Second
 
-// Told is what one receiver was told last of one fault. A sender stores the
-// zero Told before it tries the first raise, because a message may arrive whose
-// answer does not, and the whole Told after the answer; after the answer to a
-// clear it forgets it.
+// Told is what one receiver was told last of one fault. A message may arrive
+// and its answer not: a sender stores the zero Told before it tries the first
+// raise or a clear, and after the answer the whole Told, or none for a clear.
 type Told struct {
 	Occurrence uint64   `json:"occurrence"`
 	Severity   Severity `json:"severity"`

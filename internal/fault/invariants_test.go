@@ -29,9 +29,9 @@ var (
 // a hundred times that in a soak.
 func check(t *testing.T, property func(*rapid.T)) {
 	t.Helper()
-	rounds := 3
+	rounds := 2
 	if os.Getenv("ALLCLEAR_SOAK") != "" {
-		rounds = 300
+		rounds = 200
 	}
 	for range rounds {
 		rapid.Check(t, property)
@@ -199,7 +199,9 @@ func TestInvariant07AnAckEndsWithAHigherSeverity(t *testing.T) {
 		w := newWorld(t)
 		shown := map[fault.Key]fault.Severity{}
 		for _, a := range acts(t, slices.Concat(looking, looking, people, []string{"ack", "ack", "ack", "reboot"}, trouble)...) {
-			w.do(a)
+			if w.do(a); a.kind == "reboot" {
+				clear(shown) // what was only held is gone, and older beliefs are back
+			}
 			for _, k := range w.set.Keys() {
 				f := w.set.Get(k)
 				if f.Mark == nil || f.Mark.Kind != fault.OpAck {
@@ -341,7 +343,7 @@ func TestInvariant13CountersAreARecount(t *testing.T) {
 
 func TestInvariant14RemediesKeepTheirBudget(t *testing.T) {
 	remedies := []string{"start", "start", "start", "start", "end", "end", "end"}
-	live(t, slices.Concat(looking, remedies, remedies, []string{"restart"}), (*world).checkRemedies)
+	live(t, slices.Concat(looking, remedies, []string{"restart", "pass", "pass", "pass", "pass"}), (*world).checkRemedies)
 }
 
 func (w *world) checkRemedies() {

@@ -65,7 +65,7 @@ func (w *world) send(s *sink, k fault.Key, luck int) {
 	if what == fault.Nothing {
 		return
 	}
-	if told == nil { // from now on it may have heard
+	if told == nil || what == fault.SendClear { // from now on it may have heard
 		s.told[k] = fault.Told{}
 	}
 	if s.unsure[k] = luck >= 2; luck == 2 {
