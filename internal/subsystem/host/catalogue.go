@@ -30,7 +30,7 @@ func Faults() []fault.Entry {
 			Variants: []fault.Variant{{Name: "inodes", Title: "No inode is left for the state directory", Cause: "Very many small files use up the file system of {path}."}},
 			Facts:    []string{"path", "warning_bytes", "major_bytes"}, Readings: []string{"free_bytes", "total_bytes"},
 			Auto:    &fault.Auto{Action: "host/prune", Budget: 2, Per: 24 * time.Hour, Backoff: time.Hour},
-			Applies: "always",
+			Applies: "always; there is no drill: only a file system of its own could be filled, and mounting one changes the host",
 		},
 		{
 			Code: CodeClockStepped, Severity: fault.Warning,
@@ -42,7 +42,12 @@ func Faults() []fault.Entry {
 				{Text: "See whether time synchronisation works.", Impact: none, Command: "timedatectl timesync-status"},
 				{Text: "If it jumps again, find out who sets the clock; the fault clears by itself when it is quiet for 10 minutes.", Impact: none},
 			},
-			Facts: []string{"limit"}, Readings: []string{"wall"}, Hold: fault.Hold{Clear: clockQuiet}, Applies: "always",
+			Facts: []string{"limit"}, Readings: []string{"wall"}, Hold: fault.Hold{Clear: clockQuiet},
+			Variants: []fault.Variant{
+				{Name: "forwards", Title: "The clock jumped forwards"},
+				{Name: "backwards", Title: "The clock jumped backwards"},
+			},
+			Applies: "always; there is no drill: it would set the clock of the host",
 		},
 		{
 			Code: CodeMemoryLow, Severity: fault.Minor,
@@ -55,7 +60,8 @@ func Faults() []fault.Entry {
 				{Text: "End what is not needed, or add memory.", Impact: "what you end stops working"},
 				{Text: "Look again.", Impact: none, Command: "allclear verify memory"},
 			},
-			Facts: []string{"need_bytes"}, Readings: []string{"available_bytes", "total_bytes"}, Applies: "always",
+			Facts: []string{"need_bytes"}, Readings: []string{"available_bytes", "total_bytes"},
+			Applies: "always; there is no drill: it would use up the memory of the host",
 		},
 	}
 }

@@ -21,7 +21,8 @@ func (h *Host) lookAtDisk(r *check.Report, dir string) {
 	o := h.options()
 	s, err := h.space(dir)
 	if err != nil {
-		return // could not look: say nothing
+		r.Unknown(CodeDiskLow, err.Error()) // could not look
+		return
 	}
 	sense := map[string]string{
 		"path": dir, "free_bytes": utoa(s.Free), "total_bytes": utoa(s.Total),
@@ -100,7 +101,8 @@ func (h *Host) lookAtMemory(r *check.Report) {
 	o := h.options()
 	available, total, err := h.memory()
 	if err != nil {
-		return // could not look: say nothing
+		r.Unknown(CodeMemoryLow, err.Error()) // could not look
+		return
 	}
 	if available < o.MemoryNeed {
 		r.Present(CodeMemoryLow, fmt.Errorf("%s available, %s needed", size(available), size(o.MemoryNeed)), map[string]string{

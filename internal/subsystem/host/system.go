@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -17,7 +18,10 @@ func spaceOf(dir string) (Space, error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return Space{}, fmt.Errorf("statfs %s: %w", dir, err)
 	}
-	block := uint64(st.Bsize)
+	block := uint64(st.Frsize) // what Blocks counts; Bsize is the size of a good transfer
+	if block == 0 {
+		block = uint64(st.Bsize)
+	}
 	return Space{Free: st.Bavail * block, Total: st.Blocks * block, FreeInodes: st.Ffree, AllInodes: st.Files}, nil
 }
 
@@ -27,25 +31,32 @@ func memoryInfo() (available, total uint64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	defer f.Close()
-	in := bufio.NewScanner(f)
+	defer f.Close() // read only: nothing to lose
+	return parseMemory(f)
+}
+
+// parseMemory reads the two values. A kernel before 3.14 has no MemAvailable:
+// that is no zero but nothing known.
+func parseMemory(r io.Reader) (available, total uint64, err error) {
+	values := map[string]uint64{}
+	in := bufio.NewScanner(io.LimitReader(r, 1<<16))
 	for in.Scan() {
 		name, rest, _ := strings.Cut(in.Text(), ":")
 		if name != "MemAvailable" && name != "MemTotal" {
 			continue
 		}
-		kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+		kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 54)
 		if err != nil {
 			return 0, 0, fmt.Errorf("/proc/meminfo, %s: %w", name, err)
 		}
-		if name == "MemAvailable" {
-			available = kib * 1024
-		} else {
-			total = kib * 1024
-		}
+		values[name] = kib * 1024
 	}
-	if total == 0 {
-		return 0, 0, errors.New("/proc/meminfo has no MemTotal")
+	if err := in.Err(); err != nil {
+		return 0, 0, fmt.Errorf("read /proc/meminfo: %w", err)
 	}
-	return available, total, in.Err()
+	available, known := values["MemAvailable"]
+	if total = values["MemTotal"]; !known || total == 0 {
+		return 0, 0, errors.New("/proc/meminfo lacks MemAvailable or MemTotal")
+	}
+	return available, total, nil
 }
