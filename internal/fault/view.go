@@ -74,18 +74,31 @@ func (e *Entry) Render(resource string, sense Sense) (title, cause string, remed
 		remedy = v.Remedy
 	}
 	expanded := make([]Remedy, 0, len(remedy))
-	values := []string{"{resource}", resource}
-	words := []string{"{resource}", quote(resource)}
-	for _, p := range sense {
-		values = append(values, "{"+p.Key+"}", p.Value)
-		words = append(words, "{"+p.Key+"}", quote(p.Value))
-	}
-	r, command := strings.NewReplacer(values...), strings.NewReplacer(words...)
+	text, command := filler(resource, sense, func(v string) string { return v }), filler(resource, sense, quote)
 	for _, step := range remedy {
-		step.Text, step.Command = r.Replace(step.Text), command.Replace(step.Command)
+		step.Text, step.Command = text(step.Text), command(step.Command)
 		expanded = append(expanded, step)
 	}
-	return r.Replace(title), r.Replace(cause), expanded
+	return text(title), text(cause), expanded
+}
+
+// filler returns what puts a fault's own values, each in the given form, into a
+// text. Most texts have no place for one, and then it costs nothing.
+func filler(resource string, sense Sense, form func(string) string) func(string) string {
+	var r *strings.Replacer
+	return func(text string) string {
+		if !strings.Contains(text, "{") {
+			return text
+		}
+		if r == nil {
+			pairs := []string{"{resource}", form(resource)}
+			for _, p := range sense {
+				pairs = append(pairs, "{"+p.Key+"}", form(p.Value))
+			}
+			r = strings.NewReplacer(pairs...)
+		}
+		return r.Replace(text)
+	}
 }
 
 // quote makes one shell word of s: evidence comes from foreign machines, and

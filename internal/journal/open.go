@@ -189,16 +189,28 @@ func (b *batch) boot(st *start) error {
 		}
 	}
 	b.told = append(b.told, st.retold...)
-	for _, k := range b.s.set.Keys() {
-		if !k.Drill() {
-			continue
-		}
+	for _, k := range st.drills() {
 		if _, err := b.apply(k, fault.Retire{}); err != nil && !errors.Is(err, ErrRefused) {
 			return fmt.Errorf("retire %s: %w", k, err)
 		}
 	}
 	b.extra = append(b.extra, alive(st.clock))
 	return nil
+}
+
+// drills returns the keys of drills that an earlier process left behind.
+func (st *start) drills() (keys []fault.Key) {
+	for i := range st.beliefs {
+		if b := &st.beliefs[i]; b.Key.Drill() && (b.Active || b.Shelf != nil) {
+			keys = append(keys, b.Key)
+		}
+	}
+	for _, a := range st.adopt {
+		if a.key.Drill() {
+			keys = append(keys, a.key)
+		}
+	}
+	return keys
 }
 
 func exists(path string) bool {
