@@ -138,7 +138,7 @@ func nameNotResolved() fault.Entry {
 }
 
 func unreachable() fault.Entry {
-	entry := fault.Entry{
+	return fault.Entry{
 		Code: CodeUnreachable, Severity: fault.Major,
 		Title:  "SSH server cannot be reached",
 		Impact: "Jobs that use this server cannot connect.",
@@ -149,16 +149,13 @@ func unreachable() fault.Entry {
 			{Text: "Check firewalls and routes between the two.", Impact: readsOnly},
 			verifySSH,
 		},
+		Variants: []fault.Variant{
+			{Name: "refused", Title: "SSH server refuses the connection", Cause: "The machine answers but nothing listens on this port, or a firewall rejects it."},
+			{Name: "timeout", Title: "SSH server does not answer", Cause: "Packets are lost without an answer: the machine is down, or a firewall drops them."},
+			{Name: "no-route", Title: "No route to the SSH server", Cause: "This machine or a router has no way to the address."},
+			{Name: "reset", Title: "SSH server resets the connection", Cause: "Something accepts and then resets: a firewall, or a service that refuses this client."},
+		},
 	}
-	for _, v := range []fault.Variant{
-		{Name: "refused", Title: "SSH server refuses the connection", Cause: "The machine answers but nothing listens on this port, or a firewall rejects it."},
-		{Name: "timeout", Title: "SSH server does not answer", Cause: "Packets are lost without an answer: the machine is down, or a firewall drops them."},
-		{Name: "no-route", Title: "No route to the SSH server", Cause: "This machine or a router has no way to the address."},
-		{Name: "reset", Title: "SSH server resets the connection", Cause: "Something accepts and then resets: a firewall, or a service that refuses this client."},
-	} {
-		entry.Variants = append(entry.Variants, v)
-	}
-	return entry
 }
 
 func notSSH() fault.Entry {
