@@ -175,7 +175,7 @@ func (f *Fault) newest() newest {
 // latest keeps what a look said where it differs from the belief.
 func (f *Fault) latest(o Observation) {
 	f.live.newest = nil
-	if o.Text != f.Text || !slices.Equal(o.Sense, f.Sense) {
+	if o.Text != f.Text || !slices.Equal(o.Sense, f.Sense) || !slices.Equal(o.Remedy, f.Remedy) {
 		f.live.newest = &newest{o.Text, o.Sense, o.Remedy}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Limits bound what a node holds. Reaching one is never silent: see [Strain].
@@ -171,24 +172,27 @@ func (s *Set) bound(in Input) (_ Input, cut bool) {
 	return o, cut || cutSteps
 }
 
-// boundSteps cuts the texts of a look's own steps: lines in them are built from
-// what foreign machines sent. A command is dropped rather than cut.
+// boundSteps makes a look's own steps valid UTF-8 and cuts their texts: lines in
+// them are built from what foreign machines sent. A command is dropped rather
+// than cut or mended.
 func boundSteps(steps []Remedy, n int) (_ []Remedy, cut bool) {
-	if n <= 0 {
-		return steps, false
+	bounded := func(s Remedy) Remedy {
+		s.Text, s.Impact = strings.ToValidUTF8(s.Text, replacement), strings.ToValidUTF8(s.Impact, replacement)
+		if n > 0 && len(s.Text) > n {
+			s.Text, cut = clip(s.Text, max(0, n-len(ellipsis))), true
+		}
+		if n > 0 && len(s.Command) > n || !utf8.ValidString(s.Command) {
+			s.Command, cut = "", true
+		}
+		return s
 	}
 	for i, s := range steps {
-		if len(s.Text) <= n && len(s.Command) <= n {
-			continue
-		}
-		if !cut {
-			steps, cut = slices.Clone(steps), true
-		}
-		if len(s.Text) > n {
-			steps[i].Text = clip(s.Text, max(0, n-len(ellipsis)))
-		}
-		if len(s.Command) > n {
-			steps[i].Command = ""
+		if b := bounded(s); b != s {
+			steps = slices.Clone(steps)
+			for j := i; j < len(steps); j++ {
+				steps[j] = bounded(steps[j])
+			}
+			break
 		}
 	}
 	return steps, cut

@@ -113,15 +113,33 @@ func TestForeignBytes(t *testing.T) {
 	k := key(codePlain, "r")
 	raw := fault.Observation{
 		Verdict: fault.Present, Text: "SSH-2.0-\xff\xfe",
-		Sense: fault.NewSense(map[string]string{"reason": "bad \xc3 bytes", "k\xff": "v"}),
+		Sense:  fault.NewSense(map[string]string{"reason": "bad \xc3 bytes", "k\xff": "v"}),
+		Remedy: []fault.Remedy{{Text: "plain", Command: "ok"}, {Text: "add \xff", Impact: "\xfe", Command: "echo \xff"}},
 	}
 	n.seen(k, raw)
 	n.audit()
+	v, _ := n.set.View(k, n.clock)
+	if len(v.Remedy) != 2 || v.Remedy[0].Command != "ok" || v.Remedy[1].Command != "" {
+		t.Errorf("steps %+v: a command that is no text is none", v.Remedy)
+	}
 	n.restart(0, false)
 	n.pass(every)
 	if out := n.seen(k, raw); len(out.Events) > 0 {
 		t.Errorf("the same bytes after a restart made %q", render(out.Events))
 	}
+}
+
+// TestStepsOfTheNewestLook: a look may know better steps than the one that raised.
+func TestStepsOfTheNewestLook(t *testing.T) {
+	n := newNode(t)
+	k := key(codePlain, "r")
+	steps := func(s string) []fault.Remedy { return []fault.Remedy{{Text: s, Impact: "none"}} }
+	n.seen(k, fault.Observation{Verdict: fault.Present, Remedy: steps("add a")})
+	out := n.seen(k, fault.Observation{Verdict: fault.Present, Remedy: steps("add b")})
+	if v, _ := n.set.View(k, n.clock); len(out.Events) > 0 || len(v.Remedy) != 1 || v.Remedy[0].Text != "add b" {
+		t.Errorf("%d events, steps %+v", len(out.Events), v.Remedy)
+	}
+	n.audit()
 }
 
 func TestSetFindsAndPages(t *testing.T) {
