@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"allclear/internal/fault"
@@ -87,7 +88,7 @@ func raise(ctx context.Context, s *journal.Store, r *result, n, callers, size in
 	errs := make(chan error, callers)
 	var mu sync.Mutex // guards r
 	var wg sync.WaitGroup
-	start := time.Now()
+	start, used := time.Now(), processor()
 	for c := range callers {
 		wg.Go(func() {
 			var slowest time.Duration
@@ -106,6 +107,7 @@ func raise(ctx context.Context, s *journal.Store, r *result, n, callers, size in
 	}
 	wg.Wait()
 	r.Store = float64(n) / time.Since(start).Seconds()
+	r.Processor = (processor() - used).Seconds() / float64(n)
 	select {
 	case err := <-errs:
 		return err
@@ -115,6 +117,13 @@ func raise(ctx context.Context, s *journal.Store, r *result, n, callers, size in
 		return fmt.Errorf("%d faults active, want %d", got, n)
 	}
 	return nil
+}
+
+// processor is the processor time that this process has used.
+func processor() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // it cannot fail for the process itself
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // look is a look that finds size targets broken, each with its own evidence.

@@ -51,6 +51,7 @@ func main() {
 // result is what a child measured.
 type result struct {
 	Store      float64 `json:"store"`       // faults a second to the disk
+	Processor  float64 `json:"processor"`   // seconds of processor time a fault
 	Bytes      float64 `json:"bytes"`       // resident a fault
 	First      float64 `json:"first"`       // seconds to the first page
 	List       float64 `json:"list"`        // seconds to list all
@@ -58,6 +59,11 @@ type result struct {
 	Active     int     `json:"active"`      // faults active
 	Disk       int64   `json:"disk"`        // bytes of database and log
 	SlowestTxn float64 `json:"slowest_txn"` // seconds that the slowest caller waited
+}
+
+func (r *result) print(what string) {
+	fmt.Printf("%-34s %10.0f faults/s   %.0f µs of processor time each, slowest caller waited %.0f ms\n",
+		what, r.Store, r.Processor*1e6, r.SlowestTxn*1000)
 }
 
 func parent(ctx context.Context, dir string, n int, rival string) error {
@@ -74,14 +80,12 @@ func parent(ctx context.Context, dir string, n int, rival string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%-34s %10.0f faults/s   slowest caller waited %.0f ms\n",
-		"64 callers, one fault a look", callers.Store, callers.SlowestTxn*1000)
+	callers.print("64 callers, one fault a look")
 	looks, err := measure(ctx, "looks", filepath.Join(dir, "looks"), n)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%-34s %10.0f faults/s   slowest caller waited %.0f ms\n",
-		"4 callers, 100 faults a look", looks.Store, looks.SlowestTxn*1000)
+	looks.print("4 callers, 100 faults a look")
 	fmt.Printf("%-34s %10.0f B          on disk %d B\n", "resident a fault", looks.Bytes, looks.Disk/int64(n))
 	fmt.Printf("%-34s %10.1f ms\n%-34s %10.3f s\n", "first page of 100", looks.First*1000, fmt.Sprintf("list of %d", n), looks.List)
 	again, err := measure(ctx, "open", filepath.Join(dir, "looks"), n)
