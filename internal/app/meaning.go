@@ -128,8 +128,15 @@ func (p *plan) checkSSH(m *config.Mistakes) {
 }
 
 func (p *plan) checkTLS(m *config.Mistakes) {
+	files := map[string]bool{}
+	for _, item := range p.Watch.Certificates {
+		files[item.Name] = true
+	}
 	for i, item := range p.Watch.TLS {
 		path := fmt.Sprintf("watch.tls[%d]", i)
+		if files[item.Name] {
+			m.Add(path+".name", fmt.Sprintf("a certificate file is called %q too", item.Name), "both have faults certificate/*: choose another name for one")
+		}
 		if item.Proxy == "" || m.Has(path+".proxy") {
 			continue
 		}

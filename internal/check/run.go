@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"allclear/internal/fault"
@@ -123,9 +124,13 @@ func judgements(obs []fault.Observation) []Judgement {
 
 // settle plans the next look by what this one found.
 func (s *Scheduler) settle(t *task, last *Last, out fault.Outcome, err error) {
+	s.mu.Lock()
+	own := t.check
+	s.mu.Unlock()
 	for _, ev := range out.Events {
 		if ev.Kind == fault.KindRaise && len(ev.Causes) > 0 {
-			s.AskCauses(ev.Causes)
+			// Causes that this look judged itself were looked at just now.
+			s.AskCauses(slices.DeleteFunc(slices.Clone(ev.Causes), own.Owns))
 		}
 	}
 	s.mu.Lock()
