@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"allclear/internal/agent"
+	"allclear/internal/api"
 	"allclear/internal/check"
 	"allclear/internal/fault"
 	"allclear/internal/sshpolicy"
@@ -25,14 +26,35 @@ func Catalogue() *fault.Catalogue {
 	return c
 }
 
+// subsystems are those of an agent without a configuration, to read what they
+// declare.
+func subsystems() []subsystem.Subsystem {
+	return []subsystem.Subsystem{
+		watch.New(watch.Options{}),
+		host.New(host.Options{Pruner: noPruner{}}, nil),
+	}
+}
+
+// Routes are the paths of an agent's API.
+func Routes() []api.Route { return api.Routes(subsystems()) }
+
+// Drills are the codes that a drill makes happen.
+func Drills() []fault.Code {
+	var codes []fault.Code
+	for _, s := range subsystems() {
+		if d, ok := s.(subsystem.Driller); ok {
+			for _, drill := range d.Drills() {
+				codes = append(codes, drill.Code)
+			}
+		}
+	}
+	return codes
+}
+
 // Actions names every action of every subsystem as SUBSYSTEM/ACTION.
 func Actions() []string {
 	var names []string
-	all := []subsystem.Subsystem{
-		host.New(host.Options{Pruner: noPruner{}}, nil),
-		watch.New(watch.Options{}),
-	}
-	for _, s := range all {
+	for _, s := range subsystems() {
 		if a, ok := s.(subsystem.Actor); ok {
 			for _, action := range a.Actions() {
 				names = append(names, s.Name()+"/"+action.Name)

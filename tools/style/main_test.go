@@ -16,6 +16,7 @@ func TestEachRuleFindsItsBreach(t *testing.T) {
 		{"long file", "p.go", "package p\n" + strings.Repeat("\n", 500), "p.go:1: the file has 501 lines"},
 		{"four results", "p.go", "package p\n\nfunc f() (a, b, c int, err error) { return }\n", "p.go:3: f has 4 results"},
 		{"sleep", "p_test.go", "package p\n\nfunc f() { time.Sleep(1) }\n", "p_test.go:3: time.Sleep"},
+		{"sleep in synthetic time", "p_test.go", "package p\n\nimport \"testing/synctest\"\n\nfunc f() { time.Sleep(1) }\n", ""},
 		{"failed to", "p.go", "package p\n\nvar e = fmt.Errorf(\"failed to open: %w\", err)\n", "p.go:3: \"failed to open"},
 		{"error", "p.go", "package p\n\nvar e = errors.New(\"error in line\")\n", "p.go:3: \"error in line"},
 		{"bare skip", "p_test.go", "package p\n\nfunc f(t *testing.T) { t.Skip(\"later\") }\n", "p_test.go:3: \"later\""},
