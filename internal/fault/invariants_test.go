@@ -342,8 +342,20 @@ func TestInvariant13CountersAreARecount(t *testing.T) {
 }
 
 func TestInvariant14RemediesKeepTheirBudget(t *testing.T) {
-	remedies := []string{"start", "start", "start", "start", "end", "end", "end"}
-	live(t, slices.Concat(looking, remedies, []string{"restart", "pass", "pass", "pass", "pass"}), (*world).checkRemedies)
+	var mended []int
+	for i, p := range places() {
+		if c := p.key.Code; (c == codeAuto || c == codeAutoToo) && !p.key.Drill() {
+			mended = append(mended, i)
+		}
+	}
+	kinds := []string{"look", "look", "look", "pass", "pass", "pass", "start", "start", "start", "end", "end", "restart", "tick"}
+	check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		for _, a := range actsOf(t, mended, kinds...) {
+			w.do(a)
+			w.checkRemedies()
+		}
+	})
 }
 
 func (w *world) checkRemedies() {

@@ -132,8 +132,9 @@ func pick[T any](t *rapid.T, label string, all ...T) T {
 }
 
 // acts draws a history of acts of the given kinds, each as likely as it is often.
-func acts(t *rapid.T, kinds ...string) []act {
-	who := cast(t)
+func acts(t *rapid.T, kinds ...string) []act { return actsOf(t, cast(t), kinds...) }
+
+func actsOf(t *rapid.T, who []int, kinds ...string) []act {
 	one := rapid.Custom(func(t *rapid.T) act {
 		a := act{kind: pick(t, "kind", kinds...)}
 		a.who = pick(t, "who", who...)
