@@ -187,13 +187,14 @@ func (m mutant) caught(ctx context.Context, dir, work string) error {
 }
 
 // test runs the package's tests; failed claims that go test said so. Random
-// tests leave no files and lose no time on the smallest example.
+// tests try more than they do alone, leave no files and lose no time on the
+// smallest example.
 func test(ctx context.Context, dir, overlay, tests string) (out []byte, failed bool, err error) {
 	args := []string{"test", "-count=1", "-failfast", "-vet=off", "-timeout=2m", "-run", tests}
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
 	}
-	args = append(args, ".", "-rapid.nofailfile", "-rapid.shrinktime=1ms")
+	args = append(args, ".", "-rapid.nofailfile", "-rapid.shrinktime=1ms", "-rapid.checks=300")
 	c := exec.CommandContext(ctx, "go", args...)
 	c.Dir = dir
 	out, err = c.CombinedOutput()
