@@ -26,8 +26,9 @@ func (s *Set) relate(k Key, now *Now) []Event {
 	return events
 }
 
-// Settle brings every mask and lent severity in line. It is for beliefs that do
-// not all come from one moment: what was salvaged from a damaged store.
+// Settle brings every mask and lent severity in line. It belongs after Restore:
+// a cause that had become stale unnoticed is not stale in a new process, and
+// beliefs salvaged from a damaged store do not all come from one moment.
 func (s *Set) Settle(now Now) []Event {
 	var events []Event
 	for _, k := range s.Keys() {

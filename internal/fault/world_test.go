@@ -356,9 +356,7 @@ func (w *world) die(a act) {
 	w.order = 0
 	w.saw = newSightings()
 	w.record([]fault.Event{boot})
-	if a.kind == "lose" {
-		w.record(w.set.Settle(w.now()))
-	}
+	w.record(w.set.Settle(w.now()))
 	for _, s := range w.sinks {
 		for k, told := range s.told {
 			if w.set.Get(k) == nil {
