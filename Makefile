@@ -55,7 +55,8 @@ fuzz: ## Fuzz every parser of foreign bytes, FUZZTIME (30s) each
 	@scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: ## Measure what docs/benchmarks.md claims
+bench: build ## Measure what docs/benchmarks.md claims, beside the real peers where they are installed
+	@for b in bench/*/; do echo "== $$b"; go run ./$$b; done
 	@go test -run '^$$' -bench . -benchmem -timeout 1h $(TESTARGS) $(PKGS)
 
 .PHONY: generate
