@@ -192,6 +192,9 @@ func (s *story) start(ts *testscript.TestScript, flags []string) error {
 	}
 	s.agent = exec.Command(program, append(args, flags...)...)
 	s.agent.Env = append(os.Environ(), "ALLCLEAR_SOCKET="+s.socket, "HOME="+ts.Getenv("HOME"), clockEnv+"="+ts.Getenv(clockEnv))
+	if roots := ts.Getenv("SSL_CERT_FILE"); roots != "" { // the system's roots, to crypto/x509
+		s.agent.Env = append(s.agent.Env, "SSL_CERT_FILE="+roots)
+	}
 	s.agent.Stdout, s.agent.Stderr, s.log = log, log, log
 	if err := s.agent.Start(); err != nil {
 		return err

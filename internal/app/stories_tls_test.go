@@ -250,9 +250,9 @@ func startOpenSSL(dir, accept string, flags []string) (*opensslServer, error) {
 		return err
 	})
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if addr, ok := strings.CutPrefix(lines.Text(), "ACCEPT "); ok {
-			if strings.HasSuffix(accept, ":0") {
-				s.addr = addr
+		if addr, ok := strings.CutPrefix(lines.Text(), "ACCEPT"); ok {
+			if addr != "" { // it says so when it has chosen the port
+				s.addr = strings.TrimSpace(addr)
 			}
 			go func() { _, _ = io.Copy(io.Discard, out) }() // ends with the program
 			return s, nil
