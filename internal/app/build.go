@@ -98,15 +98,19 @@ func (p *plan) tlsTarget(item config.TLS) func() (netdiag.Target, error) {
 			ref  interface{ Read() ([]byte, error) }
 			set  bool
 			into *[]byte
+			own  bool
 		}{
-			{item.CA, item.CA.Set(), &t.Roots},
-			{item.ClientCert, item.ClientCert.Set(), &t.ClientCert},
-			{item.ClientKey, item.ClientKey.Set(), &t.ClientKey},
+			{item.CA, item.CA.Set(), &t.Roots, false},
+			{item.ClientCert, item.ClientCert.Set(), &t.ClientCert, true},
+			{item.ClientKey, item.ClientKey.Set(), &t.ClientKey, true},
 		} {
 			if !f.set {
 				continue
 			}
-			if *f.into, err = f.ref.Read(); err != nil {
+			if *f.into, err = f.ref.Read(); err != nil && f.own {
+				return t, fmt.Errorf("%w: %w", watch.ErrOwnCertificate, err)
+			}
+			if err != nil {
 				return t, err
 			}
 		}

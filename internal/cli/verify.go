@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,15 +35,16 @@ func (c *commands) verify(ctx context.Context, selects []string) error {
 	} else {
 		c.printVerify(&reply)
 	}
-	for _, l := range reply.Looks {
-		if l.Failure != "" || l.Refused != "" {
-			return found{exitFaults}
-		}
-	}
-	if reply.Active > 0 {
+	if reply.Active > 0 || slices.ContainsFunc(reply.Looks, inVain) {
 		return found{exitFaults}
 	}
 	return nil
+}
+
+// inVain claims that a look proved nothing, or that nobody knows of it.
+func inVain(l wire.Look) bool {
+	return l.Failure != "" || l.Refused != "" ||
+		!slices.ContainsFunc(l.Verdicts, func(v wire.CheckedVerdict) bool { return v.Verdict != fault.Unknown })
 }
 
 func (c *commands) printVerify(r *wire.VerifyReply) {
@@ -71,6 +73,9 @@ func (c *commands) lookResult(l *wire.Look) string {
 	if l.Refused != "" {
 		return c.out.style(styleBad, "not stored: "+safe(l.Refused))
 	}
+	if inVain(*l) {
+		return c.out.style(styleWarn, "could not look: "+safe(whyUnknown(l)))
+	}
 	var present []string
 	absent, unknown, off := 0, 0, 0
 	for _, v := range l.Verdicts {
@@ -98,7 +103,17 @@ func (c *commands) lookResult(l *wire.Look) string {
 	if off > 0 {
 		parts = append(parts, fmt.Sprintf("%d not applicable", off))
 	}
-	return or(strings.Join(parts, ", "), "judged nothing")
+	return strings.Join(parts, ", ")
+}
+
+// whyUnknown is the first reason of a look that judged nothing.
+func whyUnknown(l *wire.Look) string {
+	for _, v := range l.Verdicts {
+		if v.Why != "" {
+			return v.Why
+		}
+	}
+	return "it judged nothing"
 }
 
 func (c *commands) checkCommand() *cobra.Command {

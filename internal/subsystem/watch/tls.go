@@ -3,6 +3,7 @@ package watch
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -63,12 +64,7 @@ func tlsCheck(item TLS) check.Check {
 		Run: func(ctx context.Context, r *check.Report) {
 			target, err := item.Target()
 			if err != nil {
-				// Our own credential cannot be read: the endpoint was not looked at, and a
-				// server would refuse us.
-				r.Present(CodeClientCert, fmt.Errorf("own credential: %w", err), map[string]string{
-					"qualifier": netdiag.OwnCertUnreadable.Qualifier(), "cause": string(netdiag.OwnCertUnreadable), "target": item.Address,
-				})
-				r.Advise(CodeClientCert, ladderSteps(item.Name, item.Address, netdiag.OwnCertUnreadable)...)
+				judgeUnread(r, item, err)
 				return
 			}
 			rep := netdiag.Diagnose(ctx, target)
@@ -79,6 +75,27 @@ func tlsCheck(item TLS) check.Check {
 			judgeLadder(r, item, rep)
 		},
 	}
+}
+
+// ErrOwnCertificate is in the error of a Target that could not read our own
+// client certificate or its key.
+var ErrOwnCertificate = errors.New("own client certificate")
+
+// judgeUnread judges an endpoint whose settings could not be read, so that
+// nothing was sent. Without our certificate the server would refuse us; of
+// anything else, such as the roots, only this side knows, and the endpoint is
+// not blamed.
+func judgeUnread(r *check.Report, item TLS, err error) {
+	if !errors.Is(err, ErrOwnCertificate) {
+		for _, code := range connectivityCodes() {
+			r.Unknown(code, netdiag.BadTarget.Text()+": "+err.Error())
+		}
+		return
+	}
+	r.Present(CodeClientCert, err, map[string]string{
+		"qualifier": netdiag.OwnCertUnreadable.Qualifier(), "cause": string(netdiag.OwnCertUnreadable), "target": item.Address,
+	})
+	r.Advise(CodeClientCert, ladderSteps(item.Name, item.Address, netdiag.OwnCertUnreadable)...)
 }
 
 // judgeLadder turns the climb into verdicts: the code of the failing step is
