@@ -64,7 +64,7 @@ func alertmanager(ctx context.Context, path, dir string, n int) error {
 	}
 	listed := time.Since(start)
 	if got != n {
-		return fmt.Errorf("Alertmanager shows %d alerts of %d", got, n)
+		return fmt.Errorf("the peer shows %d alerts of %d", got, n)
 	}
 	after, err := resident(am.pid)
 	if err != nil {
@@ -91,7 +91,7 @@ type rival struct {
 
 // ready waits until the API answers.
 func (r *rival) ready(ctx context.Context) error {
-	ctx, stop := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("Alertmanager does not start"))
+	ctx, stop := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("the peer does not start"))
 	defer stop()
 	for {
 		if _, err := r.count(ctx); err == nil {

@@ -137,7 +137,8 @@ func look(s *journal.Store, first, size int) fault.Look {
 		l.Observations[i] = fault.Observation{
 			Key: fault.Key{Code: code, Resource: name}, Verdict: fault.Present, Text: "dial " + name + ": connection refused",
 			Sense: fault.Sense{
-				{Key: "banner", Value: "SSH-2.0-OpenSSH_9.2 " + name}, {Key: "elapsed_ms", Value: strconv.Itoa(i)},
+				{Key: "banner", Value: "SSH-2.0-OpenSSH_9.2 " + name},
+				{Key: "elapsed_ms", Value: strconv.Itoa(i)},
 				{Key: "missing", Value: "kex"},
 			},
 		}

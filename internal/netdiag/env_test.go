@@ -1,7 +1,6 @@
 package netdiag_test
 
 import (
-	"context"
 	"net/netip"
 	"testing"
 	"time"
@@ -110,5 +109,3 @@ func (e *env) named(o lab.TLSOptions, resolvers ...lab.DNSOptions) netdiag.Targe
 	}
 	return t
 }
-
-func diagnose(ctx context.Context, t netdiag.Target) *netdiag.Report { return netdiag.Diagnose(ctx, t) }

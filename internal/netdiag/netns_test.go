@@ -18,28 +18,28 @@ import (
 	"allclear/internal/netdiag"
 )
 
-// inside is set for the child that runs in the network of its own.
+// inside is set for the child that runs in the network of its own: to the
+// router's namespace and the name of the test there.
 const inside = "ALLCLEAR_TEST_NETNS"
+
+// insideTests run in the child; they get the name of the router's namespace.
+var insideTests = map[string]func(t *testing.T, router string){"us": insideUs, "no4": insideNo4, "no6": insideNo6}
 
 // TestInANetworkOfItsOwn makes network namespaces: us, a router that is also
 // the server, a machine without IPv4 and one without IPv6. There it asks for what cannot
 // be had on loopback: routes that are missing or forbidden, a router that
 // refuses, real lost packets, a path MTU nobody tells of.
 func TestInANetworkOfItsOwn(t *testing.T) {
-	if os.Getenv(inside) != "" {
-		t.Skip("this is the child; its tests have names of their own")
+	if where, test, child := strings.Cut(os.Getenv(inside), " "); child {
+		t.Run(test, func(t *testing.T) { insideTests[test](t, where) })
+		return
 	}
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("network namespaces need ip of iproute2")
-	}
+	lab.Need(t, "netns")
 	tag := fmt.Sprintf("ac%d", os.Getpid())
 	us, router, no4, no6 := tag+"u", tag+"r", tag+"6", tag+"4"
 	for _, ns := range []string{us, router, no4, no6} {
 		if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
-			t.Skipf("this kernel gives no network namespace: %s", out)
+			t.Fatalf("ip netns add %s: %v: %s", ns, err, out)
 		}
 		t.Cleanup(func() {
 			if out, err := exec.Command("ip", "netns", "del", ns).CombinedOutput(); err != nil {
@@ -55,11 +55,11 @@ func TestInANetworkOfItsOwn(t *testing.T) {
 			t.Fatalf("%s: %v: %s", line, err, out)
 		}
 	}
-	for ns, test := range map[string]string{us: "TestInsideUs", no4: "TestInsideNo4", no6: "TestInsideNo6"} {
-		child := exec.CommandContext(t.Context(), "ip", "netns", "exec", ns, os.Args[0], "-test.run=^"+test+"$", "-test.v")
-		child.Env = append(os.Environ(), inside+"="+router)
+	for ns, test := range map[string]string{us: "us", no4: "no4", no6: "no6"} {
+		child := exec.CommandContext(t.Context(), "ip", "netns", "exec", ns, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+		child.Env = append(os.Environ(), inside+"="+router+" "+test)
 		out, err := child.CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "--- PASS: "+test) {
+		if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()+"/"+test) {
 			t.Errorf("in the network of its own: %v\n%s", err, out)
 		}
 	}
@@ -127,10 +127,10 @@ func inNamespace(t *testing.T, ns string, f func() error) {
 
 // serveInRouter runs a TLS server on every address of the router, and returns
 // its port. The lab's own servers keep to loopback.
-func serveInRouter(t *testing.T, e *env) string {
+func serveInRouter(t *testing.T, e *env, router string) string {
 	t.Helper()
 	var ln net.Listener
-	inNamespace(t, os.Getenv(inside), func() (err error) {
+	inNamespace(t, router, func() (err error) {
 		ln, err = net.Listen("tcp", "[::]:0")
 		return err
 	})
@@ -175,12 +175,10 @@ func hostsFile(t *testing.T, lines ...string) string {
 	return path
 }
 
-func TestInsideUs(t *testing.T) {
-	if os.Getenv(inside) == "" {
-		t.Skip("runs in the network that TestInANetworkOfItsOwn makes")
-	}
+func insideUs(t *testing.T, router string) {
+	t.Helper()
 	e := newEnv(t)
-	port := serveInRouter(t, e)
+	port := serveInRouter(t, e, router)
 	for _, c := range []struct {
 		name, host string
 		hosts      []string
@@ -214,19 +212,18 @@ func TestInsideUs(t *testing.T) {
 	}
 }
 
-func TestInsideNo4(t *testing.T) {
+func insideNo4(t *testing.T, _ string) {
+	t.Helper()
 	withoutRoute(t, map[string]netdiag.Cause{"192.0.2.1": netdiag.NoAddressV4, "2001:db8::1": netdiag.NoRoute})
 }
 
-func TestInsideNo6(t *testing.T) {
+func insideNo6(t *testing.T, _ string) {
+	t.Helper()
 	withoutRoute(t, map[string]netdiag.Cause{"192.0.2.1": netdiag.NoRoute, "2001:db8::1": netdiag.NoAddressV6})
 }
 
 func withoutRoute(t *testing.T, causes map[string]netdiag.Cause) {
 	t.Helper()
-	if os.Getenv(inside) == "" {
-		t.Skip("runs in the network that TestInANetworkOfItsOwn makes")
-	}
 	e := newEnv(t)
 	for host, want := range causes {
 		if r := netdiag.Diagnose(t.Context(), e.target(net.JoinHostPort(host, "443"))); r.Cause != want {

@@ -15,10 +15,8 @@ import (
 // verdict on our certificate comes after our handshake too, and it revokes and
 // expires in its own words.
 func TestOpenSSLServersVerdictIsHeard(t *testing.T) {
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("needs the openssl command")
-	}
+	lab.Need(t, "openssl")
+	openssl := lab.Program("openssl")
 	e := newEnv(t)
 	server, good := e.issue(lab.CertOptions{}), e.client()
 	revoked := e.client()

@@ -160,7 +160,7 @@ func spki(c *x509.Certificate) []byte {
 func parsePin(s string) ([]byte, error) {
 	code, ok := strings.CutPrefix(s, "sha256:")
 	if !ok {
-		return nil, fmt.Errorf("pin %q does not begin with sha256:", s)
+		return nil, fmt.Errorf("pin %q has no sha256: in front", s)
 	}
 	for _, decode := range []func(string) ([]byte, error){
 		hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawStdEncoding.DecodeString,

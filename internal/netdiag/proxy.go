@@ -24,7 +24,7 @@ func (r *run) proxy(ctx context.Context) bool {
 	st := begin(StepProxy)
 	st.Evidence["proxy"] = r.proxyURL.Scheme + "://" + r.via.String()
 	raw := r.conn
-	w, cause, detail, err := r.connect(ctx, raw)
+	w, err := r.connect(ctx, raw)
 	raw.measure(st)
 	var said *proxyAnswer
 	if errors.As(err, &said) {
@@ -33,8 +33,9 @@ func (r *run) proxy(ctx context.Context) bool {
 			st.Evidence["scheme"] = strings.Join(said.schemes, ", ")
 		}
 	}
-	if err != nil {
-		return r.fail(st, cause, detail)
+	var failed *proxyFailure
+	if errors.As(err, &failed) {
+		return r.fail(st, failed.cause, failed.Error())
 	}
 	r.conn = w
 	return r.ok(st, "connected to "+r.goal.String())
@@ -50,31 +51,38 @@ func (p *proxyAnswer) Error() string {
 	return fmt.Sprintf("the proxy answers %d %s", p.status, http.StatusText(p.status))
 }
 
+// proxyFailure is the cause why no tunnel was opened.
+type proxyFailure struct {
+	cause Cause
+	err   error
+}
+
+func (p *proxyFailure) Error() string { return plain(p.err) }
+func (p *proxyFailure) Unwrap() error { return p.err }
+
 // connect does TLS to the proxy if wanted, and CONNECT. The result counts the
-// traffic to the goal alone.
-func (r *run) connect(ctx context.Context, c *wireConn) (*wireConn, Cause, string, error) {
+// traffic to the goal alone; every error is a *proxyFailure.
+func (r *run) connect(ctx context.Context, c *wireConn) (*wireConn, error) {
 	defer until(ctx, c, r.t.Timeouts.Proxy)()
 	pipe := c
 	if r.proxyURL.Scheme == "https" {
 		pool, err := parsePool(r.t.ProxyRoots)
 		if err != nil {
-			return nil, ProxyTLS, err.Error(), err
+			return nil, &proxyFailure{ProxyTLS, err}
 		}
 		t := tls.Client(c, &tls.Config{ServerName: r.via.host, RootCAs: pool, Time: r.t.Now, NextProtos: []string{"http/1.1"}})
 		if err := t.HandshakeContext(ctx); err != nil {
-			return nil, ProxyTLS, plain(err), err
+			return nil, &proxyFailure{ProxyTLS, err}
 		}
 		pipe = newWireConn(t)
 	}
 	if _, err := io.WriteString(pipe, r.connectRequest()); err != nil {
-		return nil, ProxyClosed, plain(err), err
+		return nil, &proxyFailure{ProxyClosed, err}
 	}
 	in := bufio.NewReaderSize(io.LimitReader(oneByte{pipe}, maxHead), 16)
 	resp, err := http.ReadResponse(in, &http.Request{Method: http.MethodConnect})
 	if err != nil {
-		_, _, _, head := pipe.traffic()
-		cause, detail := proxyReadCause(err, head)
-		return nil, cause, detail, err
+		return nil, proxyReadFailure(err, pipe.traffic().head)
 	}
 	if cause := proxyStatusCause(resp.StatusCode); cause != "" {
 		said := &proxyAnswer{status: resp.StatusCode}
@@ -82,9 +90,9 @@ func (r *run) connect(ctx context.Context, c *wireConn) (*wireConn, Cause, strin
 			scheme, _, _ := strings.Cut(v, " ")
 			said.schemes = append(said.schemes, scheme)
 		}
-		return nil, cause, said.Error(), said
+		return nil, &proxyFailure{cause, said}
 	}
-	return newWireConn(pipe), "", "", nil
+	return newWireConn(pipe), nil
 }
 
 // oneByte reads a byte at a time, so that nothing of what follows the proxy's
@@ -107,15 +115,15 @@ func (r *run) connectRequest() string {
 	return "CONNECT " + r.goal.String() + " HTTP/1.1\r\nHost: " + r.goal.String() + "\r\n" + auth + "\r\n"
 }
 
-// proxyReadCause names an answer that did not come or is none.
-func proxyReadCause(err error, head []byte) (Cause, string) {
+// proxyReadFailure names an answer that did not come or is none.
+func proxyReadFailure(err error, head []byte) *proxyFailure {
 	switch {
 	case timedOut(err) && len(head) == 0:
-		return ProxyHang, "no answer to CONNECT in time"
+		return &proxyFailure{ProxyHang, errors.New("no answer to CONNECT in time")}
 	case len(head) > 0:
-		return ProxyNotHTTP, "first bytes " + quoteHead(head)
+		return &proxyFailure{ProxyNotHTTP, errors.New("first bytes " + quoteHead(head))}
 	}
-	return ProxyClosed, plain(err)
+	return &proxyFailure{ProxyClosed, err}
 }
 
 // proxyStatusCause names a status that refuses; "" for 2xx.

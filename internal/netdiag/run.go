@@ -41,12 +41,11 @@ type run struct {
 	trust    *trust
 	own      *ownCert
 
-	addrs   []netip.AddrPort // of via, in the order to try
-	chosen  netip.AddrPort
-	conn    *wireConn // to the goal, through the proxy if there is one
-	shake   *shake
-	app     *replayConn // what HTTP runs over
-	dateOff *time.Duration
+	addrs  []netip.AddrPort // of via, in the order to try
+	chosen netip.AddrPort
+	conn   *wireConn // to the goal, through the proxy if there is one
+	shake  *shake
+	app    *replayConn // what HTTP runs over
 }
 
 func (r *run) close() {

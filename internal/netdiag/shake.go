@@ -82,7 +82,7 @@ func (r *run) handshake(ctx context.Context, w *wireConn, o shakeOptions) *shake
 	// the peer said could no longer be read. until bounds this one.
 	if s.err = s.conn.Handshake(); s.err == nil {
 		s.state = s.conn.ConnectionState()
-	} else if in, _, _, _ := w.traffic(); in == 0 && !timedOut(s.err) {
+	} else if w.traffic().in == 0 && !timedOut(s.err) {
 		s.rescue(ctx)
 	}
 	return s

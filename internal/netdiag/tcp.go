@@ -117,9 +117,22 @@ func family(a netip.Addr) string {
 	return "ip6"
 }
 
+type permitKey struct{}
+
+// WithPermit returns a context under which a diagnosis connects only to
+// addresses that permit accepts, whatever a name resolved to.
+func WithPermit(ctx context.Context, permit func(netip.Addr) error) context.Context {
+	return context.WithValue(ctx, permitKey{}, permit)
+}
+
 // dialAddr connects to a. A segment above 0 clamps both directions to it
 // (TCP_MAXSEG: our SYN announces it).
 func dialAddr(ctx context.Context, a netip.AddrPort, segment int) (net.Conn, error) {
+	if permit, ok := ctx.Value(permitKey{}).(func(netip.Addr) error); ok {
+		if err := permit(a.Addr()); err != nil {
+			return nil, err
+		}
+	}
 	var d net.Dialer
 	if segment > 0 {
 		d.Control = func(_, _ string, c syscall.RawConn) error {
@@ -209,7 +222,7 @@ func (r *run) open(ctx context.Context, segment int) (*wireConn, error) {
 	if r.proxyURL == nil {
 		return newWireConn(c), nil
 	}
-	w, _, _, err := r.connect(ctx, newWireConn(c))
+	w, err := r.connect(ctx, newWireConn(c))
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}

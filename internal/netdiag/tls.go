@@ -33,7 +33,7 @@ func (r *run) tls(ctx context.Context) bool {
 	s := r.handshake(ctx, r.conn, shakeOptions{})
 	r.shake = s
 	s.wire.measure(st)
-	_, _, hello, _ := s.wire.traffic()
+	hello := s.wire.traffic().firstOut
 	st.Evidence["hello_bytes"] = fmt.Sprint(hello)
 	if !r.transport(ctx, s, st) || !r.negotiation(ctx, s) || !r.serverCert(s) {
 		return false
@@ -43,7 +43,8 @@ func (r *run) tls(ctx context.Context) bool {
 
 // transport tells whether TLS records came at all.
 func (r *run) transport(ctx context.Context, s *shake, st *Step) bool {
-	in, _, _, head := s.wire.traffic()
+	passed := s.wire.traffic()
+	in, head := passed.in, passed.head
 	if s.err != nil && !looksTLS(head) {
 		st.Evidence["first_bytes"], st.Evidence["speaks"] = quoteHead(head), speaks(head)
 		return r.fail(st, TLSNotTLS, fmt.Sprintf("first bytes %s (%s)", quoteHead(head), speaks(head)))
@@ -132,7 +133,7 @@ func (r *run) answers(ctx context.Context, small bool, segment int) bool {
 // negotiation tells whether version, cipher, name and protocol were agreed.
 func (r *run) negotiation(ctx context.Context, s *shake) bool {
 	st := begin(StepNegotiate)
-	_, _, _, head := s.wire.traffic()
+	head := s.wire.traffic().head
 	seen := parseFlight(head)
 	if s.chosen {
 		r.rep.TLS = tlsInfo(s)

@@ -150,10 +150,7 @@ func (t *trust) pinned(certs []*x509.Certificate) bool {
 func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func namesOf(c *x509.Certificate) string {
-	var all []string
-	for _, n := range c.DNSNames {
-		all = append(all, n)
-	}
+	all := slices.Clone(c.DNSNames)
 	for _, ip := range c.IPAddresses {
 		all = append(all, ip.String())
 	}

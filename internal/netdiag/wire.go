@@ -44,16 +44,23 @@ func (w *wireConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// traffic is what passed so far.
-func (w *wireConn) traffic() (in, out int64, firstOut int, head []byte) {
+// traffic is what passed through a connection.
+type traffic struct {
+	in, out  int64
+	firstOut int    // bytes of the first write
+	head     []byte // the first bytes that came in
+}
+
+func (w *wireConn) traffic() traffic {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.in, w.out, w.firstOut, bytes.Clone(w.head)
+	return traffic{w.in, w.out, w.firstOut, bytes.Clone(w.head)}
 }
 
 // measure puts the traffic and the kernel's numbers into st.
 func (w *wireConn) measure(st *Step) {
-	st.BytesIn, st.BytesOut, _, _ = w.traffic()
+	passed := w.traffic()
+	st.BytesIn, st.BytesOut = passed.in, passed.out
 	st.TCP = tcpInfo(w.Conn)
 	st.Address = w.RemoteAddr().String()
 }
