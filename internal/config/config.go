@@ -14,10 +14,11 @@ import (
 // Config is the whole file. The zero value is not useful: start from [Default].
 type Config struct {
 	Node     string   // what this node is called; "" means the host name, which app fills in
-	Listen   string   // host:port on loopback for /metrics and /healthz; "" means no TCP at all
+	Listen   string   // host:port on loopback for the page, /metrics and /healthz; "" means no TCP at all
 	State    State    // where and how long things are kept
 	Limits   Limits   // bounds of the journal
 	API      API      // rights on the unix socket
+	Page     Page     // the page in a browser
 	Log      Log      // what the program says about itself
 	Checks   Checks   // how looks are run
 	DNS      DNS      // who is asked for names
@@ -53,6 +54,13 @@ const (
 // API says what members of the system group "allclear" may do. Root and the agent's own user are always admin.
 type API struct {
 	GroupRole string // RoleViewer or RoleOperator
+}
+
+// Page says how the page in a browser is reached and what it may reach.
+type Page struct {
+	Hosts        []string // names by which it may be asked for besides those of loopback, lower case
+	ProbeAllow   []string // link-local and metadata addresses or prefixes that its probe may look at after all
+	MetricsToken Secret   // what /metrics asks for over TCP; not set: nothing
 }
 
 // Log says what the program tells about itself on standard error.
@@ -179,6 +187,16 @@ type Certificate struct {
 
 // File is the name of the file that the configuration came from, "" for [Default].
 func (c *Config) File() string { return c.doc.name() }
+
+// Written claims that the value at path stands in the file itself, rather than
+// being a default.
+func (c *Config) Written(path string) bool {
+	if c.doc == nil {
+		return false
+	}
+	_, written := c.doc.at[path]
+	return written
+}
 
 // Pos answers where the value at path stands, both counted from 1: Pos("watch.ssh[0].policy"). For what is not written
 // it answers the nearest thing around it that is, and 0, 0 when nothing is.

@@ -97,6 +97,30 @@ func checkPort(s string, mayLack bool) error {
 	return nil
 }
 
+func checkHost(s string) error {
+	if s != strings.ToLower(s) {
+		return errors.New("a host name is compared in lower case")
+	}
+	return CheckName(s)
+}
+
+func checkPrefix(s string) error {
+	_, err := ParsePrefix(s)
+	return err
+}
+
+// ParsePrefix reads an address, or a prefix of addresses such as 169.254.0.0/16.
+func ParsePrefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, fmt.Errorf("%q is neither an address nor a prefix", printable(s))
+	}
+	return p.Masked(), nil
+}
+
 // checkListen takes "" and every loopback address. Port 0 lets the system choose.
 func checkListen(s string) error {
 	if s == "" {

@@ -15,11 +15,12 @@ func (c *Config) keys() []key {
 		},
 		{
 			name: "listen", value: anyText(&c.Listen, `a loopback address and a port, such as 127.0.0.1:9191, or "" for none`, checkListen),
-			doc: "Where /metrics and /healthz are served over TCP, on loopback only; an empty text for nowhere.",
+			doc: "Where the page, /metrics and /healthz are served over TCP, on loopback only; an empty text for nowhere.",
 		},
 		{name: "state", value: nested{&c.State}, doc: "Where the journal is and how long it remembers."},
 		{name: "limits", value: nested{&c.Limits}, doc: "Bounds of the journal. Reaching one is a fault, never silence."},
 		{name: "api", value: nested{&c.API}, doc: "Rights on the unix socket."},
+		{name: "page", value: nested{&c.Page}, doc: "The page in a browser."},
 		{name: "log", value: nested{&c.Log}, doc: "What the program says about itself on standard error."},
 		{name: "checks", value: nested{&c.Checks}, doc: "How looks are run."},
 		{
@@ -58,6 +59,20 @@ func (a *API) keys() []key {
 		name: "group_role", value: word(&a.GroupRole, RoleViewer, RoleOperator),
 		doc: "What members of the system group allclear may do. Root and the agent's own user may do everything.",
 	}}
+}
+
+func (p *Page) keys() []key {
+	return []key{
+		{
+			name: "hosts", doc: "Names by which it may be asked for besides those of loopback, as a TLS proxy before it would.",
+			value: texts{&p.Hosts, func(s *string) value { return anyText(s, "a host name in lower case", checkHost) }},
+		},
+		{
+			name: "probe_allow", doc: "Link-local or metadata addresses that its probe may look at after all.",
+			value: texts{&p.ProbeAllow, func(s *string) value { return anyText(s, "an IP address or prefix", checkPrefix) }},
+		},
+		{name: "metrics_token", value: source{&p.MetricsToken.ref, private}, doc: "Reference to the token that /metrics asks for over TCP."},
+	}
 }
 
 func (l *Log) keys() []key {
