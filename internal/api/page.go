@@ -39,6 +39,9 @@ type Page interface {
 	Login(who string, role Role) (wire.PageLogin, error)
 }
 
+// Login returns the login of a uid, or "uid N" when the host knows no name.
+func Login(uid int) string { return login(uid) }
+
 // Describe returns the answer that belongs to an error of the agent.
 func Describe(err error) (status int, e wire.Error) {
 	r := describe(err)
@@ -104,13 +107,18 @@ func (s *Server) known(host string) bool {
 // mayScrape claims that the request carries the token of /metrics, if one is
 // set.
 func (s *Server) mayScrape(r *http.Request) bool {
-	if s.opts.MetricsToken == "" {
+	if s.opts.MetricsToken == nil {
 		return true
 	}
 	if _, ok := callerOf(r.Context()); ok {
 		return true // the socket knows its callers
 	}
+	token, err := s.opts.MetricsToken()
+	if err != nil || token == "" {
+		s.opts.Log.LogAttrs(r.Context(), slog.LevelWarn, "token of /metrics cannot be read", slog.Any("error", err))
+		return false
+	}
 	given := sha256.Sum256([]byte(r.Header.Get("Authorization")))
-	want := sha256.Sum256([]byte("Bearer " + s.opts.MetricsToken))
+	want := sha256.Sum256([]byte("Bearer " + token))
 	return subtle.ConstantTimeCompare(given[:], want[:]) == 1
 }

@@ -107,7 +107,7 @@ func (p *fakePage) Login(_ string, role Role) (wire.PageLogin, error) {
 }
 
 func TestHostsAndTheMetricsToken(t *testing.T) {
-	s := &Server{opts: Options{Hosts: []string{"watch.example"}, MetricsToken: "s3cret"}}
+	s := &Server{opts: Options{Hosts: []string{"watch.example"}, MetricsToken: func() (string, error) { return "s3cret", nil }}}
 	for host, want := range map[string]bool{
 		"127.0.0.1:9191": true, "[::1]:9191": true, "localhost": true, "LOCALHOST:1": true, "watch.example:443": true,
 		"evil.example": false, "127.0.0.1.evil.example": false, "10.0.0.1": false, "": false,

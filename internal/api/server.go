@@ -34,7 +34,8 @@ type Options struct {
 	// besides those of loopback.
 	Hosts []string
 	// MetricsToken, if set, must be sent as a bearer token for /metrics over TCP.
-	MetricsToken string
+	// It is read at each scrape.
+	MetricsToken func() (string, error)
 	// Audit remembers every change; nil leaves only the log.
 	Audit *AuditLog
 	Log   *slog.Logger

@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"internal/agent":      {"fault", "check", "subsystem", "wire", "lab"},
 	"internal/api":        {"fault", "check", "journal", "agent", "subsystem", "wire"},
 	"internal/api/client": {"wire", "fault"},
+	"internal/web":        {"wire", "fault", "api"},
 	"internal/cli":        {"api/client", "app", "config", "wire", "fault"},
 
 	"internal/subsystem/watch": {"fault", "check", "subsystem", "wire", "atomicfile", "lab", "sshpolicy", "netdiag"},
@@ -35,7 +36,7 @@ var mayImport = map[string][]string{
 	// The composition root may import everything but the command line.
 	"internal/app": {
 		"fault", "wire", "check", "journal", "subsystem", "sshpolicy", "netdiag", "atomicfile", "config", "lab",
-		"agent", "api", "subsystem/watch", "subsystem/host",
+		"agent", "api", "web", "subsystem/watch", "subsystem/host",
 	},
 	"cmd/allclear": {"cli"},
 	// The demonstration of "make run" is no part of the product.

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,6 +39,8 @@ type SSHProbe struct {
 	Jobs    int           // connections at a time; <= 0: as many as make sense
 	Timeout time.Duration // of each connection; 0: the default
 	Prove   bool          // try every common key exchange on its own
+	// Permit, if set, is asked before each connection, whatever a name resolved to.
+	Permit func(netip.Addr) error
 }
 
 // ProbeSSH looks at SSH servers without an agent, a configuration or
@@ -56,7 +60,7 @@ func ProbeSSH(ctx context.Context, targets []string, o SSHProbe, tell func(i int
 			return usagef("", "%v", err)
 		}
 	}
-	for i, r := range sshpolicy.ProbeAll(ctx, parsed, o.Jobs, sshpolicy.Options{Policy: policy, Timeout: o.Timeout, Prove: o.Prove}) {
+	for i, r := range sshpolicy.ProbeAll(ctx, parsed, o.Jobs, sshpolicy.Options{Policy: policy, Timeout: o.Timeout, Prove: o.Prove, Dial: permitted(o.Permit)}) {
 		tell(i, wireSSH(r))
 	}
 	return context.Cause(ctx)
@@ -74,6 +78,8 @@ type EndpointProbe struct {
 	ExpectStatus int    // any good one when 0
 	Jobs         int    // targets at a time; <= 0: 64
 	Timeout      time.Duration
+	// Permit, if set, is asked before each connection, whatever a name resolved to.
+	Permit func(netip.Addr) error
 }
 
 const endpointJobs = 64
@@ -95,6 +101,9 @@ func ProbeEndpoints(ctx context.Context, targets []string, o EndpointProbe, tell
 	}
 	if o.Jobs <= 0 {
 		o.Jobs = endpointJobs
+	}
+	if o.Permit != nil {
+		ctx = netdiag.WithPermit(ctx, o.Permit)
 	}
 	type numbered struct {
 		i int
@@ -206,4 +215,19 @@ func wireRemedies[R any](all []R, one func(R) fault.Remedy) []fault.Remedy {
 		steps = append(steps, one(r))
 	}
 	return steps
+}
+
+// permitted is a dialer that asks before each connection; nil for the usual one.
+func permitted(permit func(netip.Addr) error) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	if permit == nil {
+		return nil
+	}
+	d := net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
+		a, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return err
+		}
+		return permit(a.Addr().Unmap())
+	}}
+	return d.DialContext
 }

@@ -18,6 +18,7 @@ import (
 	"allclear/internal/subsystem"
 	"allclear/internal/subsystem/host"
 	"allclear/internal/subsystem/watch"
+	"allclear/internal/web"
 )
 
 // Options are what an agent is started with. An empty string means the
@@ -25,9 +26,11 @@ import (
 type Options struct {
 	ConfigFile, StateDir, Listen, Socket string
 	Log                                  *slog.Logger
-	Level                                *slog.LevelVar  // follows the configuration, if not nil
-	Ready                                func()          // called once, when the doors are open
-	Reload                               <-chan struct{} // asks for the configuration to be read again
+	Level                                *slog.LevelVar // follows the configuration, if not nil
+	// Ready is called once, when the doors are open, with a link that opens the
+	// page once, "" without a page.
+	Ready  func(link string)
+	Reload <-chan struct{} // asks for the configuration to be read again
 	// Clock reads the node's clocks; nil means the machine's.
 	Clock func() fault.Clock
 }
@@ -43,7 +46,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, h.store.Close()) }()
+	defer func() { err = errors.Join(err, h.audit.Close(), h.store.Close()) }()
 	return h.run(ctx)
 }
 
@@ -59,6 +62,8 @@ type house struct {
 	host   *host.Host
 	agent  *agent.Agent
 	server *api.Server
+	page   *web.Web
+	audit  *api.AuditLog
 }
 
 func newHouse(ctx context.Context, o Options, p *plan) (_ *house, err error) {
@@ -87,7 +92,11 @@ func newHouse(ctx context.Context, o Options, p *plan) (_ *house, err error) {
 	if err := h.build(p); err != nil {
 		return nil, err
 	}
+	if err := h.newPage(p); err != nil {
+		return nil, err
+	}
 	h.server, err = api.New(api.Options{
+		Page: h.page, Hosts: p.Page.Hosts, MetricsToken: p.metricsToken(), Audit: h.audit,
 		Agent: h.agent, Version: Version(), Socket: first(o.Socket, Socket()), Listen: p.listen(o.Listen),
 		GroupRole: subsystem.Role(p.API.GroupRole), Log: h.log.With(slog.String("subsystem", "api")),
 	})
@@ -119,8 +128,10 @@ func (h *house) run(ctx context.Context) error {
 	g.Go(func() error { return h.agent.Run(ctx) })
 	g.Go(func() error { return h.server.Run(ctx) })
 	g.Go(func() error { return h.reloads(ctx) })
+	g.Go(func() error { return h.page.Run(ctx) })
+	link := h.firstLink()
 	if h.opts.Ready != nil {
-		h.opts.Ready()
+		h.opts.Ready(link)
 	}
 	return g.Wait()
 }
@@ -171,6 +182,7 @@ func (h *house) startOnly(p *plan) []string {
 		{"state.history_faults", h.begun.State.HistoryFaults, p.State.HistoryFaults},
 		{"state.ballast", h.begun.State.Ballast, p.State.Ballast},
 		{"limits", h.begun.Limits, p.Limits},
+		{"page", fmt.Sprint(h.begun.Page.Hosts, h.begun.Page.ProbeAllow, h.begun.Page.MetricsToken.Where()), fmt.Sprint(p.Page.Hosts, p.Page.ProbeAllow, p.Page.MetricsToken.Where())},
 		{"api.group_role", h.begun.API.GroupRole, p.API.GroupRole},
 		{"checks.parallel", h.begun.Checks.Parallel, p.Checks.Parallel},
 		{"remedies", fmt.Sprint(h.begun.Remedies), fmt.Sprint(p.Remedies)},

@@ -36,7 +36,10 @@ func (c *commands) run(ctx context.Context, o app.Options) error {
 	level := new(slog.LevelVar)
 	log := slog.New(slog.NewJSONHandler(c.std.Err, &slog.HandlerOptions{Level: level}))
 	o.Socket, o.Log, o.Level = c.socket(), log, level
-	o.Ready = func() {
+	o.Ready = func(link string) {
+		if link != "" && c.talk.terminal { // never into a log
+			c.talk.line("The page, for ten minutes and once: %s", link)
+		}
 		log.LogAttrs(ctx, slog.LevelInfo, "agent ready", slog.String("socket", o.Socket), slog.String("version", c.program.Version().Version))
 	}
 	reload := make(chan struct{}, 1) // one that waits is enough: it reads the newest file

@@ -111,6 +111,13 @@ func (c *Client) Verify(ctx context.Context, selects []string) (reply wire.Verif
 	return reply, err
 }
 
+// PageLogin mints a link that opens the page once, with this role; "" is the
+// caller's own.
+func (c *Client) PageLogin(ctx context.Context, role string) (l wire.PageLogin, err error) {
+	err = c.call(ctx, http.MethodPost, "/v1/page/login", wire.PageLoginRequest{Role: role}, &l)
+	return l, err
+}
+
 // Checks returns every check.
 func (c *Client) Checks(ctx context.Context) (list wire.List[wire.Check], err error) {
 	err = c.call(ctx, http.MethodGet, "/v1/checks", nil, &list)
