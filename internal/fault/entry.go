@@ -180,9 +180,12 @@ func (e *Entry) problems() (p []string) {
 	}
 	p = append(p, e.escalationProblems()...)
 	steps := slices.Clone(e.Remedy)
-	for _, v := range e.Variants {
+	for i, v := range e.Variants {
 		if v.Name == "" {
 			p = append(p, "variant without a name")
+		}
+		if slices.ContainsFunc(e.Variants[:i], func(o Variant) bool { return o.Name == v.Name }) {
+			p = append(p, fmt.Sprintf("two variants are called %q", v.Name))
 		}
 		steps = append(steps, v.Remedy...)
 	}

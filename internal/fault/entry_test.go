@@ -27,6 +27,7 @@ func TestCatalogueRefusesWhatIsNotDeclaredWhole(t *testing.T) {
 		{"no remedy", func(e *fault.Entry) { e.Remedy = nil }, "no remedy"},
 		{"a remedy without impact", func(e *fault.Entry) { e.Remedy = []fault.Remedy{{Text: "x"}} }, "lacks text or impact"},
 		{"a variant without a name", func(e *fault.Entry) { e.Variants = []fault.Variant{{Title: "x"}} }, "without a name"},
+		{"two variants of a name", func(e *fault.Entry) { e.Variants = []fault.Variant{{Name: "v"}, {Name: "v", Title: "x"}} }, `two variants are called "v"`},
 		{"a variant's remedy", func(e *fault.Entry) {
 			e.Variants = []fault.Variant{{Name: "v", Remedy: []fault.Remedy{{Impact: "x"}}}}
 		}, "lacks text or impact"},

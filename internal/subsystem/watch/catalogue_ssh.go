@@ -171,8 +171,7 @@ func notSSH() fault.Entry {
 		},
 		Variants: []fault.Variant{
 			{Name: "banner", Title: "What answers does not speak SSH"},
-			{Name: "silent", Title: "SSH server takes the connection and says nothing", Cause: "The service hangs or is overloaded, while its machine goes on accepting connections for it; or what listens there waits for its client to speak first."},
-			{Name: "silent", Title: "SSH server says nothing", Cause: "The port is open and not a byte comes: the service hangs, another service waits for us to speak, or a firewall answers in its place."},
+			{Name: "silent", Title: "SSH server takes the connection and says nothing", Cause: "The service hangs or is overloaded, while its machine goes on accepting connections for it; or another service waits for its client to speak; or a firewall answers in its place."},
 			{Name: "closed", Title: "SSH server closes before it speaks", Cause: "An access rule of the server (tcp wrappers, a match on the address) or a proxy closes the connection."},
 			{Name: "rate-limited", Title: "SSH server limits our connections", Cause: "MaxStartups or PerSourcePenalties of the server is in force: somebody connects too often from this address.", Remedy: []fault.Remedy{
 				{Text: "Find what else connects from this address, or exempt it: PerSourcePenaltyExemptList, MaxStartups.", Impact: "the server accepts more connections at once"},
