@@ -45,6 +45,7 @@ func TestMasking(t *testing.T) {
 			"sym.raise cause.raise sym.mask{cause} cause.change{lent critical} cause.stale sym.unmask cause.change{lent none}", "active critical hidden"},
 		{"a fresh one does again", "sym.present cause.present +15m sym.present +1s tick cause.present",
 			"sym.raise cause.raise sym.mask{cause} cause.change{lent critical} cause.stale sym.unmask cause.change{lent none} cause.fresh sym.mask{cause} cause.change{lent critical}", "active critical masked hidden"},
+		{"also where nobody had said that it was stale", "sym.absent cause.present +16m sym.present cause.present", "cause.raise sym.raise sym.mask{cause} cause.change{lent critical}", "active critical masked hidden"},
 		{"the mask outlives a restart", "sym.present cause.present restart sym.present", "sym.raise cause.raise sym.mask{cause} cause.change{lent critical} boot", "active critical masked hidden"},
 		{"a retired cause masks nothing", "sym.present cause.present cause.retire", "sym.raise cause.raise sym.mask{cause} cause.change{lent critical} cause.clear{retired} sym.unmask", "active critical hidden"},
 		{"an adopted one does", "sym.present cause.adopt", "sym.raise cause.adopt sym.mask{cause} cause.change{lent critical}", "active critical masked hidden"},

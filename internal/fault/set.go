@@ -106,8 +106,10 @@ func (s *Set) Apply(k Key, in Input, now Now) ([]Event, error) {
 	if !s.knows(k, in) {
 		return nil, fmt.Errorf("%w: %s", ErrUnknownCode, k.Code)
 	}
+	old := s.faults[k]
 	events := s.step(k, s.entry(k.Code), in, &now)
-	if len(events) > 0 {
+	// A look makes fresh without an event what no tick has yet called stale.
+	if freshened := old != nil && old.Stale(now.Clock) && !s.faults[k].Stale(now.Clock); freshened || len(events) > 0 {
 		events = append(events, s.relate(k, &now)...)
 	}
 	return events, nil
