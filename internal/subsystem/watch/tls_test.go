@@ -2,6 +2,7 @@ package watch_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -172,7 +173,7 @@ func TestAFailingLadderClearsNothingAboveIt(t *testing.T) {
 func TestAnOwnCredentialThatCannotBeReadSaysNothingOfTheEndpoint(t *testing.T) {
 	w := newWorld(t)
 	item := endpoint(w.tlsTarget(lab.TLSOptions{}))
-	item.Target = func() (netdiag.Target, error) { return netdiag.Target{}, errors.New("open c.pem: no such file") }
+	item.Target = func() (netdiag.Target, error) { return netdiag.Target{}, fmt.Errorf("%w: open c.pem: no such file", watch.ErrOwnCertificate) }
 	last := w.look(w.watching(watch.Options{TLS: []watch.TLS{item}}), fault.TriggerTimer)
 	for code, v := range verdicts(last, "hub") {
 		if want := fault.Unknown; code == string(watch.CodeClientCert) {
@@ -182,6 +183,21 @@ func TestAnOwnCredentialThatCannotBeReadSaysNothingOfTheEndpoint(t *testing.T) {
 		} else if v != want {
 			t.Errorf("%s is %v, want %v", code, v, want)
 		}
+	}
+}
+
+func TestRootsThatCannotBeReadAreNobodysFault(t *testing.T) {
+	w := newWorld(t)
+	item := endpoint(w.tlsTarget(lab.TLSOptions{}))
+	item.Target = func() (netdiag.Target, error) { return netdiag.Target{}, errors.New("open ca.pem: no such file") }
+	last := w.look(w.watching(watch.Options{TLS: []watch.TLS{item}}), fault.TriggerTimer)
+	for _, j := range last.Judgements {
+		if j.Verdict != fault.Unknown {
+			t.Errorf("%s is %v", j.Key, j.Verdict)
+		}
+	}
+	if v := last.Judgements[0]; !strings.Contains(v.Why, "ca.pem") {
+		t.Errorf("%s is unknown because %q, which does not name the file", v.Key, v.Why)
 	}
 }
 
