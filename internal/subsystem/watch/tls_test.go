@@ -173,7 +173,9 @@ func TestAFailingLadderClearsNothingAboveIt(t *testing.T) {
 func TestAnOwnCredentialThatCannotBeReadSaysNothingOfTheEndpoint(t *testing.T) {
 	w := newWorld(t)
 	item := endpoint(w.tlsTarget(lab.TLSOptions{}))
-	item.Target = func() (netdiag.Target, error) { return netdiag.Target{}, fmt.Errorf("%w: open c.pem: no such file", watch.ErrOwnCertificate) }
+	item.Target = func() (netdiag.Target, error) {
+		return netdiag.Target{}, fmt.Errorf("%w: open c.pem: no such file", watch.ErrOwnCertificate)
+	}
 	last := w.look(w.watching(watch.Options{TLS: []watch.TLS{item}}), fault.TriggerTimer)
 	for code, v := range verdicts(last, "hub") {
 		if want := fault.Unknown; code == string(watch.CodeClientCert) {
