@@ -38,6 +38,9 @@ type timelineBody struct {
 	Titles       map[fault.Key]string
 }
 
+// Young claims that the journal begins within the chapter.
+func (b timelineBody) Young() bool { return b.Chapter.Begins.After(b.Chapter.From) }
+
 func (w *Web) timeline(rw http.ResponseWriter, r *http.Request, s *session) error {
 	p := w.page(r, s, "timeline", "Timeline")
 	chosen := ranges[0]
@@ -171,6 +174,9 @@ func says(c wire.Check) []string {
 		if v.Verdict == fault.Present {
 			all = append(all, "found "+string(v.Code))
 		}
+	}
+	if len(all) == 0 && c.State == "proved" {
+		all = append(all, "nothing of what it judges was found")
 	}
 	return all
 }

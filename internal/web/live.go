@@ -100,7 +100,7 @@ func (h *hub) after(seq, head uint64) (n uint64, known bool) {
 	for n := oldest; n < h.next; n++ {
 		f := h.ring[n%ringSize]
 		if f.seq > seq {
-			return n, f.seq == seq+1 || n > oldest
+			return n, known || f.seq == seq+1
 		}
 		if f.seq != 0 && f.seq <= seq {
 			known = true

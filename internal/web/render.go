@@ -144,7 +144,7 @@ func (w *Web) render(rw http.ResponseWriter, status int, name string, p page) {
 // funcs are the words of the templates.
 func funcs() template.FuncMap {
 	return template.FuncMap{
-		"icon": icon, "capital": capital, "state": state, "when": when, "ago": ago, "count": count, "title": capital, "plus": func(a, b int) int { return a + b },
+		"icon": icon, "capital": capital, "sentence": sentence, "state": state, "when": when, "ago": ago, "count": count, "title": capital, "plus": func(a, b int) int { return a + b },
 		"key": breakable, "clock": clock, "spaced": spaced, "list": func(s []string) string { return strings.Join(s, ", ") },
 		"every": every, "lines": func(s string) bool { return strings.Contains(s, "\n") }, "dict": dict, "visible": visible,
 	}
@@ -273,6 +273,14 @@ func capital(s string) string {
 	}
 	s = strings.ReplaceAll(s, "-", " ")
 	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// sentence begins s with a capital, and changes nothing else of it.
+func sentence(s string) string {
+	for i, r := range s {
+		return strings.ToUpper(string(r)) + s[i+len(string(r)):]
+	}
+	return s
 }
 
 // breakable shows CODE@RESOURCE so that a narrow screen may break it.

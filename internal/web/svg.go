@@ -132,6 +132,10 @@ func timelineSVG(c chapter, lanes []swim, gaps []gap) template.HTML {
 	high := swimTop + swimHigh*len(lanes) + 8
 	d.put(`<svg class="chart" height="%d" role="img" aria-labelledby="tl-h tl-d"><desc id="tl-d">One lane a fault, from %s to %s. The same rows are in the table below.</desc>`,
 		high, c.From.UTC().Format("2 Jan 15:04"), c.To.UTC().Format("2 Jan 15:04"))
+	if c.Begins.After(c.From) {
+		d.put(`<rect class="unknown" x="0" y="%d" width="%.2f%%" height="%d"><title>The journal begins at %s. What was before is not known.</title></rect>`,
+			swimTop, c.x(c.Begins), high-swimTop, clock(c.To, c.Begins))
+	}
 	d.axis(c, high)
 	for _, g := range gaps {
 		x, w := c.x(g.From), max(0.3, c.x(g.To)-c.x(g.From))
