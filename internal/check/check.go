@@ -53,7 +53,7 @@ func (c Check) withDefaults() Check {
 }
 
 // problem says why the check cannot be scheduled, or "".
-func (c *Check) problem() string {
+func (c *Check) problem(entries Entries) string {
 	switch {
 	case c.Name == "":
 		return "check without a name"
@@ -63,6 +63,14 @@ func (c *Check) problem() string {
 		return fmt.Sprintf("check %s has no interval", c.ID())
 	case len(c.Codes) == 0:
 		return fmt.Sprintf("check %s judges no code", c.ID())
+	}
+	for _, k := range c.Causes {
+		if !slices.ContainsFunc(c.Codes, func(code fault.Code) bool {
+			e, ok := entries.Get(code)
+			return ok && slices.Contains(e.CausedBy, k.Code)
+		}) {
+			return fmt.Sprintf("check %s names the cause %s, which none of its codes is caused by", c.ID(), k)
+		}
 	}
 	return ""
 }

@@ -117,7 +117,7 @@ func (s *Scheduler) Set(checks []Check, first map[string]bool) error {
 	var errs []error
 	next := make(map[string]Check, len(checks))
 	for _, c := range checks {
-		if p := c.problem(); p != "" {
+		if p := c.problem(s.opts.Entries); p != "" {
 			errs = append(errs, errors.New(p))
 		}
 		if _, dup := next[c.ID()]; dup {
@@ -146,7 +146,7 @@ func (s *Scheduler) Set(checks []Check, first map[string]bool) error {
 // Add plans one more check, for a drill. Its first look is on demand or by its
 // timer.
 func (s *Scheduler) Add(c Check) error {
-	if p := c.problem(); p != "" {
+	if p := c.problem(s.opts.Entries); p != "" {
 		return errors.New(p)
 	}
 	c = c.withDefaults()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,10 +24,19 @@ among what was looked at, or a look could not be done.`,
 	}
 }
 
+// slowVerify is when a verify says that it is still at work.
+const slowVerify = 3 * time.Second
+
 func (c *commands) verify(ctx context.Context, selects []string) error {
 	api := c.client()
 	defer api.Close()
+	// A look may wait for its turn: people should know that nothing is stuck.
+	slow := time.AfterFunc(slowVerify, func() {
+		c.talk.line("%s", c.talk.style(styleDim, "still looking; an SSH server is asked at most six times a minute, further looks wait for their turn"))
+	})
+	defer slow.Stop()
 	reply, err := api.Verify(ctx, selects)
+	slow.Stop()
 	if err != nil {
 		return err
 	}

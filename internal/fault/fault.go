@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -215,9 +216,9 @@ func (b *Belief) Recurring(now Clock) bool {
 
 // waiting claims that the fault is not told yet although active and unshelved:
 // until one look of its own after a mask or a restart, for at most two
-// intervals.
+// intervals, or two minutes where its owner is not known yet.
 func (f *Fault) waiting(now Clock) bool {
-	limit := 2 * f.Every
+	limit := 2 * cmp.Or(f.Every, time.Minute)
 	r := f.live.get()
 	if r.unmasked != 0 && f.live.lookStarted <= r.unmasked && now.Boot-r.unmaskedAt < limit {
 		return true

@@ -36,7 +36,8 @@ func TestAFailingStoreShowsRaisesAndRefusesClears(t *testing.T) {
 		t.Fatalf("durable: fresh %t, old %t", n.Durable(fresh), n.Durable(old))
 	}
 	for _, op := range []fault.Operator{
-		{Op: fault.OpAck, By: "eve", Reason: "x"}, {Op: fault.OpShelve, By: "eve", Reason: "x", For: time.Hour},
+		{Op: fault.OpAck, By: "eve", Reason: "x"},
+		{Op: fault.OpShelve, By: "eve", Reason: "x", For: time.Hour},
 		{Op: fault.OpFix, By: "eve", Reason: "x", Timeout: time.Minute},
 	} {
 		if _, err := n.Operate(t.Context(), old, op); !errors.Is(err, journal.ErrRefused) {

@@ -183,8 +183,11 @@ func (b *batch) boot(st *start) error {
 		}
 		f := b.s.set.Get(a.key)
 		for _, sink := range a.by {
-			// Whoever was told knows as much as there is to know of it.
-			told := &fault.Told{Occurrence: f.Occurrence, Severity: f.Shown(), Notice: f.Notice}
+			if _, recorded := b.s.told[sink][a.key]; recorded {
+				continue
+			}
+			// Notice 0: it may have heard of it. It is told again, and of the end.
+			told := &fault.Told{Occurrence: f.Occurrence, Severity: f.Shown()}
 			b.told = append(b.told, toldChange{toldKey{sink, a.key}, told})
 		}
 	}
@@ -194,6 +197,9 @@ func (b *batch) boot(st *start) error {
 			return fmt.Errorf("retire %s: %w", k, err)
 		}
 	}
+	// A cause that was stale when the process before ended is not stale in this
+	// one: masks and lent severity follow.
+	b.add(b.s.set.Settle(b.moment()))
 	b.extra = append(b.extra, alive(st.clock))
 	return nil
 }
