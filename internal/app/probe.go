@@ -98,12 +98,10 @@ func ProbeEndpoints(ctx context.Context, targets []string, o EndpointProbe, tell
 		if all[i], err = o.parse(common, text); err != nil {
 			return err
 		}
+		all[i].Permit = o.Permit
 	}
 	if o.Jobs <= 0 {
 		o.Jobs = endpointJobs
-	}
-	if o.Permit != nil {
-		ctx = netdiag.WithPermit(ctx, o.Permit)
 	}
 	type numbered struct {
 		i int

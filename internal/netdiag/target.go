@@ -36,6 +36,10 @@ type Target struct {
 	Proxy      string // "http://[user:password@]host:port" or "https://..."; none when empty
 	ProxyRoots []byte // PEM, for an https proxy; the system's when empty
 
+	// Permit refuses addresses that must not be connected to, whatever a name
+	// resolved to; nil permits all.
+	Permit func(netip.Addr) error
+
 	HTTP     *HTTPCheck // nil: the ladder ends with the client certificate
 	Timeouts Timeouts
 

@@ -65,7 +65,7 @@ func (r *run) tryConnect(ctx context.Context, a netip.AddrPort) try {
 	if t.cause, t.text = routeTo(a); t.cause != "" {
 		return t
 	}
-	c, err := dialAddr(ctx, a, 0)
+	c, err := r.dial(ctx, a, 0)
 	if err != nil {
 		t.cause, t.text = tcpCause(err), plain(err)
 		return t
@@ -117,19 +117,11 @@ func family(a netip.Addr) string {
 	return "ip6"
 }
 
-type permitKey struct{}
-
-// WithPermit returns a context under which a diagnosis connects only to
-// addresses that permit accepts, whatever a name resolved to.
-func WithPermit(ctx context.Context, permit func(netip.Addr) error) context.Context {
-	return context.WithValue(ctx, permitKey{}, permit)
-}
-
-// dialAddr connects to a. A segment above 0 clamps both directions to it
+// dial connects to a. A segment above 0 clamps both directions to it
 // (TCP_MAXSEG: our SYN announces it).
-func dialAddr(ctx context.Context, a netip.AddrPort, segment int) (net.Conn, error) {
-	if permit, ok := ctx.Value(permitKey{}).(func(netip.Addr) error); ok {
-		if err := permit(a.Addr()); err != nil {
+func (r *run) dial(ctx context.Context, a netip.AddrPort, segment int) (net.Conn, error) {
+	if r.t.Permit != nil {
+		if err := r.t.Permit(a.Addr()); err != nil {
 			return nil, err
 		}
 	}
@@ -215,7 +207,7 @@ func (r *run) endsByItself(ctx context.Context) Cause {
 func (r *run) open(ctx context.Context, segment int) (*wireConn, error) {
 	dctx, cancel := context.WithTimeout(ctx, r.t.Timeouts.TCP)
 	defer cancel()
-	c, err := dialAddr(dctx, r.chosen, segment)
+	c, err := r.dial(dctx, r.chosen, segment)
 	if err != nil {
 		return nil, err
 	}
