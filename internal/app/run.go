@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
@@ -95,11 +96,18 @@ func newHouse(ctx context.Context, o Options, p *plan) (_ *house, err error) {
 	if err := h.newPage(p); err != nil {
 		return nil, err
 	}
-	h.server, err = api.New(api.Options{
+	doors := api.Options{
 		Page: h.page, Hosts: p.Page.Hosts, MetricsToken: p.metricsToken(), Audit: h.audit,
 		Agent: h.agent, Version: Version(), Socket: first(o.Socket, Socket()), Listen: p.listen(o.Listen),
 		GroupRole: subsystem.Role(p.API.GroupRole), Log: h.log.With(slog.String("subsystem", "api")),
-	})
+	}
+	h.server, err = api.New(doors)
+	if errors.Is(err, syscall.EADDRINUSE) && o.Listen == "" && !p.Written("listen") {
+		// Nobody asked for this address: another agent of this machine may have it.
+		h.log.LogAttrs(ctx, slog.LevelWarn, "default address is taken; no TCP door, set listen to have one", slog.String("listen", doors.Listen))
+		doors.Listen = ""
+		h.server, err = api.New(doors)
+	}
 	return h, err
 }
 
