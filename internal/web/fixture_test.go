@@ -3,6 +3,7 @@ package web_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
@@ -36,6 +37,7 @@ const hostile = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x1b[3
 // demo is a subsystem with any number of things that can be broken.
 type demo struct {
 	things int
+	many   int // further things below one, all broken
 	broken atomic.Bool
 	text   string
 }
@@ -64,6 +66,13 @@ func (d *demo) Checks() []check.Check {
 				r.Proved("the thing is whole %s", d.text)
 			},
 		})
+	}
+	if d.many > 0 {
+		all = append(all, check.Check{Name: "demo.many", Resource: "many", Codes: []fault.Code{codeBroken}, Every: time.Hour, Timeout: time.Minute, Run: func(_ context.Context, r *check.Report) {
+			for i := range d.many {
+				r.At(fmt.Sprintf("many/%05d", i)).Present(codeBroken, errors.New("a crack"), nil)
+			}
+		}})
 	}
 	return all
 }
