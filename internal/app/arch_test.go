@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"internal/lab":        {"sshpolicy"},
 	// The agent makes the labs in which drills happen.
 	"internal/agent":      {"fault", "check", "subsystem", "wire", "lab"},
+	"internal/notify":     {"fault", "check", "journal", "wire"},
 	"internal/api":        {"fault", "check", "journal", "agent", "subsystem", "wire"},
 	"internal/api/client": {"wire", "fault"},
 	"internal/web":        {"wire", "fault", "api"},
@@ -36,7 +37,7 @@ var mayImport = map[string][]string{
 	// The composition root may import everything but the command line.
 	"internal/app": {
 		"fault", "wire", "check", "journal", "subsystem", "sshpolicy", "netdiag", "atomicfile", "config", "lab",
-		"agent", "api", "web", "subsystem/watch", "subsystem/host",
+		"agent", "api", "web", "notify", "subsystem/watch", "subsystem/host",
 	},
 	"cmd/allclear": {"cli"},
 	// The demonstration of "make run" is no part of the product.

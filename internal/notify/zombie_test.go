@@ -1,0 +1,174 @@
+package notify_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"allclear/internal/fault"
+)
+
+// act is one thing that happens to a node.
+type act struct {
+	Kind     string
+	Key      fault.Key
+	Severity fault.Severity
+	Receiver string
+	Luck     []int // of each receiver's next messages, see receiver
+	Time     time.Duration
+	Hurry    bool // the next act does not wait until the receivers were told
+}
+
+func (a act) String() string {
+	return fmt.Sprintf("%s %s %s %s %v %s", a.Kind, a.Key, a.Severity, a.Receiver, a.Luck, a.Time)
+}
+
+func actions() *rapid.Generator[act] {
+	keys := []fault.Key{{Code: plain, Resource: "r1"}, {Code: plain, Resource: "r2"}, {Code: cause, Resource: "r1"}, {Code: symptom, Resource: "r1"}}
+	kinds := []string{
+		"raise", "raise", "raise", "clear", "clear", "clear", "ack", "shelve", "unshelve", "fix", "flap", "pass", "pass", "pass",
+		"restart", "down", "up", "luck", "raise lost", "raise lost", "clear lost", "blink lost", "forget", "disk full", "disk free", "flood",
+	}
+	return rapid.Custom(func(t *rapid.T) act {
+		return act{
+			Kind: rapid.SampledFrom(kinds).Draw(t, "kind"), Key: rapid.SampledFrom(keys).Draw(t, "key"),
+			Severity: rapid.SampledFrom([]fault.Severity{fault.Minor, fault.Major, fault.Critical}).Draw(t, "severity"),
+			Receiver: rapid.SampledFrom([]string{"hook", "am", "mail", "log"}).Draw(t, "receiver"),
+			Luck:     rapid.SliceOfN(rapid.SampledFrom([]int{0, 2, 3, 3, 4}), 1, 4).Draw(t, "luck"),
+			Hurry:    rapid.IntRange(0, 4).Draw(t, "hurry") == 0,
+			Time:     rapid.SampledFrom([]time.Duration{time.Second, 20 * time.Second, 2 * time.Minute, 11 * time.Minute, 26 * time.Hour}).Draw(t, "time"),
+		}
+	})
+}
+
+func (w *world) do(ctx context.Context, a act) {
+	switch a.Kind {
+	case "raise":
+		w.is(ctx, a.Key, fault.Present, a.Severity)
+	case "clear":
+		w.is(ctx, a.Key, fault.Absent, 0)
+	case "raise lost", "clear lost", "blink lost": // the messages arrive, their answers do not
+		for _, r := range w.rs {
+			r.set(false, 3)
+		}
+		if a.Kind != "clear lost" {
+			w.is(ctx, a.Key, fault.Present, a.Severity)
+			synctest.Wait()
+		}
+		if a.Kind != "raise lost" {
+			w.is(ctx, a.Key, fault.Absent, 0)
+		}
+	case "flap":
+		for range 6 {
+			w.is(ctx, a.Key, fault.Present, a.Severity)
+			w.is(ctx, a.Key, fault.Absent, 0)
+		}
+	case "flood":
+		for i := range 15 {
+			w.is(ctx, fault.Key{Code: plain, Resource: fmt.Sprint("many/", i)}, fault.Present, fault.Minor)
+		}
+	case "ack":
+		w.operate(ctx, a.Key, fault.Operator{Op: fault.OpAck})
+	case "shelve":
+		w.operate(ctx, a.Key, fault.Operator{Op: fault.OpShelve, For: max(time.Minute, a.Time)})
+	case "unshelve":
+		w.operate(ctx, a.Key, fault.Operator{Op: fault.OpUnshelve})
+	case "fix":
+		w.operate(ctx, a.Key, fault.Operator{Op: fault.OpFix})
+		w.look(ctx, a.Key)
+	case "pass":
+		w.pass(ctx, a.Time, a.Time < time.Hour)
+	case "restart":
+		w.stop()
+		w.start(ctx)
+	case "down", "up":
+		w.rs[a.Receiver].set(a.Kind == "down")
+	case "luck":
+		for _, r := range w.rs {
+			r.set(false, a.Luck...)
+		}
+	case "forget":
+		w.rs["am"].forget()
+	case "disk full", "disk free":
+		w.disk.full.Store(a.Kind == "disk full")
+	}
+}
+
+// pass lets time go by, with ticks, and looks once a minute as an agent does.
+func (w *world) pass(ctx context.Context, d time.Duration, looks bool) {
+	step, every := 10*time.Second, 6
+	if d > time.Hour {
+		step, every = time.Minute, 1
+	}
+	for n := 1; d > 0; n++ {
+		time.Sleep(min(step, d))
+		d -= step
+		_, err := w.store.Tick(ctx)
+		w.note("tick", err)
+		if looks && n%every == 0 {
+			w.lookAtAll(ctx)
+		}
+	}
+	synctest.Wait()
+}
+
+// live plays a history and answers what is wrong at its end, when everything
+// works again and time has passed.
+func live(ctx context.Context, dir string, history []act) string {
+	w := newWorld(dir)
+	w.start(ctx)
+	for _, a := range history {
+		if _, known := w.looks[a.Key]; !known {
+			w.looks[a.Key] = fault.Observation{Key: a.Key, Verdict: fault.Absent}
+		}
+		w.do(ctx, a)
+		if !a.Hurry {
+			synctest.Wait()
+		}
+		if w.err != nil {
+			return a.String() + ": " + w.err.Error()
+		}
+	}
+	w.disk.full.Store(false)
+	for _, r := range w.rs {
+		r.set(false)
+	}
+	w.pass(ctx, 100*time.Minute, true) // refused messages are tried again within the hour
+	synctest.Wait()
+	wrong := w.wrong()
+	w.stop()
+	if w.err != nil {
+		return w.err.Error()
+	}
+	return wrong
+}
+
+// fastDir is a directory that costs no disk: nothing here is about power cuts.
+func fastDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "notify-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// TestNoZombies is invariant 10: whatever happens, at quiescence each receiver
+// believes exactly what is active and not hidden, besides what it was told
+// before it was hidden.
+func TestNoZombies(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		history := rapid.SliceOfN(actions(), 1, 30).Draw(rt, "history")
+		var wrong string
+		dir := fastDir(t)
+		synctest.Test(t, func(t *testing.T) { wrong = live(t.Context(), dir, history) })
+		if wrong != "" {
+			rt.Fatalf("%s", wrong)
+		}
+	})
+}
