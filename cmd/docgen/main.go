@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"allclear/internal/agent"
 )
 
 //go:generate go run . ../..
@@ -78,6 +80,7 @@ func generate(root string) (pages, error) {
 		return nil, err
 	}
 	all["coverage.md"] = coveragePage(rows)
+	all["yang/"+agent.AlarmModule+".yang"] = yangModule()
 	return all, nil
 }
 

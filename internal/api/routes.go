@@ -56,6 +56,7 @@ func fixed() []Route {
 		{"GET", "/v1/events", subsystem.Viewer, Socket, 0, false, "events as they happen (SSE); resumes after Last-Event-ID or ?after=SEQ", nil, (*Server).events},
 		{"POST", "/v1/preflight", subsystem.Operator, Socket, looking, true, "what a planned change would break", (*Server).preflight, nil},
 		{"POST", "/v1/drill", subsystem.Admin, Socket, working, true, "break real things in a lab and see them found; one report a line", nil, (*Server).drill},
+		{"GET", "/restconf/data/ietf-alarms:alarms", subsystem.Viewer, Socket, time.Minute, false, "the faults as RFC 8632 alarms (application/yang-data+json)", nil, (*Server).alarms},
 		{"GET", "/v1/support", subsystem.Admin, Socket, time.Minute, true, "the support bundle: an allow-list of typed fields, no secrets", (*Server).support, nil},
 		{"POST", "/v1/page/login", subsystem.Viewer, Socket, quick, true, "a link that opens the page once, with the caller's role or a lesser one", (*Server).pageLogin, nil},
 		{"GET", "/healthz", "", Both, quick, false, "200 while scheduler and journal make progress, else 503", nil, (*Server).healthz},

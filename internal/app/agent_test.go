@@ -79,6 +79,7 @@ type rigOptions struct {
 	door      *door
 	limits    fault.Limits
 	failpoint func(string) error
+	clock     func() fault.Clock
 	auto      bool
 }
 
@@ -104,7 +105,7 @@ func start(t *testing.T, o rigOptions) *rig {
 		t.Fatal(err)
 	}
 	store, err := journal.Open(t.Context(), journal.Options{
-		Dir: o.dir, Node: "node", Catalogue: catalogue, Limits: o.limits, BallastBytes: -1, Failpoint: o.failpoint,
+		Dir: o.dir, Node: "node", Catalogue: catalogue, Limits: o.limits, BallastBytes: -1, Failpoint: o.failpoint, Clock: o.clock,
 	})
 	if err != nil {
 		t.Fatal(err)
