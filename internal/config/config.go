@@ -26,6 +26,7 @@ type Config struct {
 	Remedies []string // codes whose automatic remedy may be taken without asking
 	Policies []Policy // SSH algorithm policies beside the built-in ones
 	Watch    Watch    // the endpoints to watch
+	Notify   []Notify // who is told of faults, in the order of the file
 
 	doc *document
 }

@@ -201,11 +201,12 @@ func TestTheExampleIsFreeOfMistakesWithAllSwitchedOn(t *testing.T) {
 	}
 	text := strings.Join(on, "")
 	files := map[string]string{}
-	for _, name := range []string{"id_ed25519", "nas1.password", "ca.pem", "client.pem", "client.key", "proxy.password", "metrics.token"} {
+	for _, name := range []string{"id_ed25519", "nas1.password", "ca.pem", "client.pem", "client.key", "proxy.password", "metrics.token", "hook.secret", "hook.secret.old", "mail.password", "community"} {
 		files[name] = "x"
 	}
+	files["slack.url"] = "https://hooks.slack.example/services/T/B/X\n"
 	c, _ := good(t, text, files)
-	if c.Node == "" || len(c.Policies) != 1 || len(c.Watch.SSH) != 2 || len(c.Watch.TLS) != 1 || len(c.Watch.Certificates) != 1 {
+	if c.Node == "" || len(c.Notify) != 7 || len(c.Policies) != 1 || len(c.Watch.SSH) != 2 || len(c.Watch.TLS) != 1 || len(c.Watch.Certificates) != 1 {
 		t.Errorf("not all of the example was switched on:\n%s", text)
 	}
 }

@@ -16,7 +16,7 @@ const (
 	maxTimeout  = 2 * time.Minute
 )
 
-// Default is the configuration of an agent without a file. Every default of the program stands here or in the three
+// Default is the configuration of an agent without a file. Every default of the program stands here or in the
 // functions below, once.
 func Default() *Config {
 	return &Config{
@@ -49,3 +49,12 @@ func defaultHTTP() HTTP {
 func defaultCertificate() Certificate {
 	return Certificate{Warning: 30 * day, Major: 7 * day, Interval: time.Hour}
 }
+
+func defaultSyslog() Syslog {
+	const daemon = 3 // RFC 5424 section 6.2.1
+	return Syslog{Facility: daemon}
+}
+
+func defaultSNMP() SNMP { return SNMP{Version: "2c"} }
+
+func defaultJournald() Journald { return Journald{Socket: "/run/systemd/journal/socket"} }

@@ -34,6 +34,10 @@ func (c *Config) keys() []key {
 			doc: "SSH algorithm policies beside the built-in ones.",
 		},
 		{name: "watch", value: nested{&c.Watch}, doc: "The endpoints to watch."},
+		{
+			name: "notify", value: items[Notify, *Notify]{&c.Notify, func() Notify { return Notify{} }, func(n *Notify) string { return n.Name }},
+			doc: "Who is told of faults, of their changes and of their clears.",
+		},
 	}
 }
 
