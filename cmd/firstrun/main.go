@@ -90,9 +90,11 @@ func run(ctx context.Context, allclear, dir string) error {
 
 func instructions(out io.Writer, allclear, socket, settings string) {
 	fmt.Fprintf(out, `
-The agent watches a demonstration SSH server. In a second terminal:
+The agent watches a demonstration SSH server. The link to its page comes below, in a
+moment; open it in a browser. Or, in a second terminal:
 
     export ALLCLEAR_SOCKET=%s
+    %s page login        # another link to the page: each works once
     %s status            # what is wrong
     %s fault list        # and its number, say 1
     %s fault show 1      # why, and what to do
@@ -105,7 +107,7 @@ Do what it says to %s
 
 Ctrl-C here ends it all.
 
-`, socket, allclear, allclear, allclear, settings, allclear, allclear)
+`, socket, allclear, allclear, allclear, allclear, settings, allclear, allclear)
 }
 
 // listen answers the usual address, or a free port when somebody has that one.

@@ -190,8 +190,8 @@ func (w *Web) loginForm(rw http.ResponseWriter, r *http.Request, _ *session) err
 }
 
 func (w *Web) login(rw http.ResponseWriter, r *http.Request, _ *session) error {
-	token, g, ok, err := w.sessions.exchange(strings.TrimSpace(r.PostFormValue("token")))
-	if !ok {
+	token, g, err := w.sessions.exchange(strings.TrimSpace(r.PostFormValue("token")))
+	if token == "" {
 		w.note(r, nil, "login", "", "", "bad-link")
 		return &refusal{http.StatusForbidden, wire.Error{
 			Code: "bad-link", Message: "This link does not open the page: it was used, it is older than ten minutes, or it never was one.",

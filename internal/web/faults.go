@@ -78,8 +78,12 @@ func (f filter) Plain() bool {
 func (f filter) URL(page int) string {
 	v := url.Values{}
 	for _, p := range [][3]string{
-		{"q", f.Text, ""}, {"severity", f.Severity, ""}, {"state", f.State, filterStates[0]}, {"code", f.Code, ""},
-		{"resource", f.Resource, ""}, {"group", f.Group, filterGroups[0]},
+		{"q", f.Text, ""},
+		{"severity", f.Severity, ""},
+		{"state", f.State, filterStates[0]},
+		{"code", f.Code, ""},
+		{"resource", f.Resource, ""},
+		{"group", f.Group, filterGroups[0]},
 	} {
 		if p[1] != p[2] {
 			v.Set(p[0], p[1])
@@ -190,8 +194,11 @@ func inOrder(rows []wire.FaultRow) []bundle {
 	return nest(all)
 }
 
+// graver orders by severity; of the same severity, what waits for somebody comes
+// before what is acknowledged or shelved.
 func graver(a, b wire.FaultRow) int {
 	return cmp.Or(sooner(b.Active, a.Active), -cmp.Compare(a.Severity, b.Severity), cmp.Compare(len(a.MaskedBy), len(b.MaskedBy)),
+		sooner(a.Shelved, b.Shelved), sooner(a.Mark != "none", b.Mark != "none"),
 		newer(a, b), cmp.Compare(a.ID, b.ID))
 }
 
@@ -389,8 +396,14 @@ func (b faultsBody) States() []option {
 	}
 	s := b.Summary
 	return []option{
-		{"active", "Active"}, {"unacked", "Waiting for somebody"}, {"ack", n("Acknowledged", s.Acked)}, {"shelved", n("Shelved", s.Shelved)},
-		{"masked", n("Caused by others", s.Masked)}, {"stale", n("Stale", s.Stale)}, {"drill", n("Drills", s.Drills)},
-		{"cleared", "Cleared"}, {"all", "All"},
+		{"active", "Active"},
+		{"unacked", "Waiting for somebody"},
+		{"ack", n("Acknowledged", s.Acked)},
+		{"shelved", n("Shelved", s.Shelved)},
+		{"masked", n("Caused by others", s.Masked)},
+		{"stale", n("Stale", s.Stale)},
+		{"drill", n("Drills", s.Drills)},
+		{"cleared", "Cleared"},
+		{"all", "All"},
 	}
 }

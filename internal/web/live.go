@@ -74,18 +74,26 @@ func (h *hub) publish(seq uint64, body []byte) {
 	h.moved = make(chan struct{})
 }
 
-// since returns the frames from number n on, and what to wait for when there
-// are none; lost claims that some are gone already.
-func (h *hub) since(n uint64) (frames []frame, next uint64, lost bool, moved <-chan struct{}) {
+// batch is what a viewer has not seen yet.
+type batch struct {
+	frames []frame
+	next   uint64          // where the viewer goes on
+	lost   bool            // frames that it has not seen are gone
+	moved  <-chan struct{} // closed when there is more
+}
+
+// since returns the frames from number n on.
+func (h *hub) since(n uint64) batch {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if oldest := h.next - min(h.next-1, ringSize); n < oldest {
-		return nil, h.next, true, h.moved
+	b := batch{next: h.next, moved: h.moved}
+	if b.lost = n < h.next-min(h.next-1, ringSize); b.lost {
+		return b
 	}
 	for ; n < h.next; n++ {
-		frames = append(frames, h.ring[n%ringSize])
+		b.frames = append(b.frames, h.ring[n%ringSize])
 	}
-	return frames, n, false, h.moved
+	return b
 }
 
 // after returns the number of the first frame whose event is later than seq;
@@ -244,7 +252,7 @@ func (w *Web) patches() map[string]patch {
 	put("nav", strconv.Itoa(nav.Active), nav.Worst)
 	put("tab", capital(nav.Word), nav.Worst)
 	for _, p := range st.Subsystems {
-		put("p-"+p.Name, visible(p.Text), "")
+		put("p-"+p.Name, visible(sentence(p.Text)), "")
 	}
 	last := map[string]time.Time{}
 	for i, c := range checks {
@@ -321,13 +329,13 @@ func (w *Web) stream(ctx context.Context, v *viewer, n uint64, s *session) {
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
 	for {
-		frames, next, lost, moved := w.hub.since(n)
-		n = next
+		b := w.hub.since(n)
+		n = b.next
 		var out []byte
-		if lost {
+		if b.lost {
 			out = append(w.hub.whole(), message("lost", 0, nil)...)
 		}
-		for _, f := range frames {
+		for _, f := range b.frames {
 			out = append(out, f.body...)
 		}
 		if len(out) > 0 {
@@ -342,7 +350,7 @@ func (w *Web) stream(ctx context.Context, v *viewer, n uint64, s *session) {
 			return
 		case <-w.hub.over:
 			return
-		case <-moved:
+		case <-b.moved:
 		case <-beat.C:
 			if !w.o.Now().Before(s.Until) || v.send([]byte("event: beat\ndata: null\n\n")) != nil {
 				return

@@ -228,8 +228,12 @@ func deref(t *time.Time) time.Time {
 func tally(all int, states map[string]int) string {
 	var parts []string
 	for _, p := range []struct{ state, one, many string }{
-		{"proved", "is well", "are well"}, {"faulty", "found a fault", "found faults"}, {"failing", "could not look", "could not look"},
-		{"stale", "is stale", "are stale"}, {"not-yet", "has not looked yet", "have not looked yet"}, {"not-monitored", "does not apply here", "do not apply here"},
+		{"proved", "is well", "are well"},
+		{"faulty", "found a fault", "found faults"},
+		{"failing", "could not look", "could not look"},
+		{"stale", "is stale", "are stale"},
+		{"not-yet", "has not looked yet", "have not looked yet"},
+		{"not-monitored", "does not apply here", "do not apply here"},
 	} {
 		switch n := states[p.state]; {
 		case n == 1:

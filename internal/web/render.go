@@ -144,7 +144,7 @@ func (w *Web) render(rw http.ResponseWriter, status int, name string, p page) {
 // funcs are the words of the templates.
 func funcs() template.FuncMap {
 	return template.FuncMap{
-		"icon": icon, "capital": capital, "sentence": sentence, "state": state, "when": when, "ago": ago, "count": count, "title": capital, "plus": func(a, b int) int { return a + b },
+		"icon": icon, "sentence": sentence, "firstline": firstLine, "morelines": moreLines, "rung": rung, "state": state, "when": when, "ago": ago, "count": count, "title": capital, "plus": func(a, b int) int { return a + b },
 		"key": breakable, "clock": clock, "spaced": spaced, "list": func(s []string) string { return strings.Join(s, ", ") },
 		"every": every, "lines": func(s string) bool { return strings.Contains(s, "\n") }, "dict": dict, "visible": visible,
 	}
@@ -275,12 +275,33 @@ func capital(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// sentence begins s with a capital, and changes nothing else of it.
+// sentence begins s with a capital, and changes nothing else of it. A name such
+// as x509 stays as it is.
 func sentence(s string) string {
+	if len(s) > 1 && s[1] >= '0' && s[1] <= '9' {
+		return s
+	}
 	for i, r := range s {
 		return strings.ToUpper(string(r)) + s[i+len(string(r)):]
 	}
 	return s
+}
+
+// A remedy's text may hold lines to copy below what it says.
+func firstLine(s string) string { first, _, _ := strings.Cut(s, "\n"); return first }
+
+func moreLines(s string) string { _, rest, _ := strings.Cut(s, "\n"); return rest }
+
+// rung is the name of a step of the ladder: dns is DNS, tls-transport TLS
+// transport.
+func rung(name string) string {
+	words := strings.Split(name, "-")
+	for i, w := range words {
+		if slices.Contains([]string{"dns", "tcp", "tls", "http", "ssh"}, w) {
+			words[i] = strings.ToUpper(w)
+		}
+	}
+	return sentence(strings.Join(words, " "))
 }
 
 // breakable shows CODE@RESOURCE so that a narrow screen may break it.

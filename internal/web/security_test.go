@@ -27,10 +27,19 @@ var everyPath = []struct {
 	method, path string
 	role         api.Role
 }{
-	{"GET", "/", api.Viewer}, {"GET", "/faults", api.Viewer}, {"GET", "/faults/1", api.Viewer}, {"GET", "/timeline", api.Viewer},
-	{"GET", "/checks", api.Viewer}, {"GET", "/events?after=0", api.Viewer}, {"GET", "/probe", api.Operator}, {"GET", "/audit", api.Operator},
-	{"POST", "/probe", api.Operator}, {"POST", "/faults/1/ack", api.Operator}, {"POST", "/faults/1/verify", api.Operator},
-	{"POST", "/faults/act", api.Operator}, {"POST", "/checks/verify", api.Operator},
+	{"GET", "/", api.Viewer},
+	{"GET", "/faults", api.Viewer},
+	{"GET", "/faults/1", api.Viewer},
+	{"GET", "/timeline", api.Viewer},
+	{"GET", "/checks", api.Viewer},
+	{"GET", "/events?after=0", api.Viewer},
+	{"GET", "/probe", api.Operator},
+	{"GET", "/audit", api.Operator},
+	{"POST", "/probe", api.Operator},
+	{"POST", "/faults/1/ack", api.Operator},
+	{"POST", "/faults/1/verify", api.Operator},
+	{"POST", "/faults/act", api.Operator},
+	{"POST", "/checks/verify", api.Operator},
 }
 
 func TestNothingIsShownOrDoneWithoutTheRightRole(t *testing.T) {

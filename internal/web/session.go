@@ -103,16 +103,17 @@ func (s *sessions) mint(who string, role api.Role) (token string, until time.Tim
 	return token, until
 }
 
-// exchange turns a link into a session. A link works once, also when two ask
-// at the same moment.
-func (s *sessions) exchange(link string) (token string, g grant, ok bool, err error) {
+// exchange turns a link into a session; no token means that it was no link. A
+// link works once, also when two ask at the same moment. The error says that
+// the session was not kept over a restart; it works all the same.
+func (s *sessions) exchange(link string) (token string, g grant, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := digestOf(link)
-	g, ok = s.links[d]
+	g, ok := s.links[d]
 	delete(s.links, d)
 	if !ok || !s.now().Before(g.Until) {
-		return "", grant{}, false, nil
+		return "", grant{}, nil
 	}
 	s.expire()
 	for len(s.open) >= maxSessions {
@@ -120,7 +121,7 @@ func (s *sessions) exchange(link string) (token string, g grant, ok bool, err er
 	}
 	token, g.Until = newToken(), s.now().Add(sessionLife)
 	s.open[digestOf(token)] = newSession(digestOf(token), g)
-	return token, g, true, s.save()
+	return token, g, s.save()
 }
 
 // find returns the session of a token, nil if there is none.

@@ -82,8 +82,13 @@ func proofs(lanes []lane, now time.Time) template.HTML {
 		name string
 		odd  string
 	}{
-		{10 * time.Second, "10 s", ""}, {time.Minute, "1 min", " odd"}, {10 * time.Minute, "10 min", ""}, {time.Hour, "1 h", " odd"},
-		{6 * time.Hour, "6 h", " odd"}, {24 * time.Hour, "1 d", ""}, {ageLeft, "7 d", ""},
+		{10 * time.Second, "10 s", ""},
+		{time.Minute, "1 min", " odd"},
+		{10 * time.Minute, "10 min", ""},
+		{time.Hour, "1 h", " odd"},
+		{6 * time.Hour, "6 h", " odd"},
+		{24 * time.Hour, "1 d", ""},
+		{ageLeft, "7 d", ""},
 	} {
 		x := ageX(g.age)
 		d.put(`<line class="grid" x1="%.1f%%" x2="%.1f%%" y1="4" y2="%d"/><text class="dim%s" x="%.1f%%" y="%d" text-anchor="middle">%s</text>`, x, x, high, g.odd, x, high+18, g.name)
