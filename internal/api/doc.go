@@ -4,7 +4,8 @@
 //
 // There are two doors. The unix socket takes everything; it knows its callers
 // by the uid that the kernel vouches for. The TCP door, on loopback only, shows
-// nothing but metrics and health.
+// metrics and health, and hands everything else to the page, which has rights of
+// its own.
 //
 // It decides nothing: what is believed, proved or done is package agent's. It
 // keeps no state but its open streams.

@@ -168,11 +168,11 @@ func (l *lookout) Endpoint(_ context.Context, _, target string) (wire.EndpointPr
 }
 
 // clock is the clock of sessions and links.
-type clock struct{ now atomic.Int64 }
+type clock struct{ ahead atomic.Int64 }
 
-func (c *clock) Now() time.Time { return time.Unix(0, c.now.Load()) }
+func (c *clock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 
-func (c *clock) add(d time.Duration) { c.now.Add(int64(d)) }
+func (c *clock) add(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // fixture is a page on a real agent on a real journal.
 type fixture struct {
@@ -192,7 +192,6 @@ func start(t testing.TB, d *demo, limits ...int) *fixture {
 	t.Helper()
 	f := &fixture{demo: d, memory: &memory{}, prober: &lookout{hold: make(chan struct{}), text: d.text}, clock: &clock{}}
 	f.t, _ = t.(*testing.T)
-	f.clock.add(time.Duration(time.Now().UnixNano()))
 	cat, err := fault.NewCatalogue(slices.Concat(agent.Faults(), check.Faults(), d.Faults())...)
 	if err != nil {
 		t.Fatal(err)

@@ -80,7 +80,7 @@ func (w *Web) overview(rw http.ResponseWriter, r *http.Request, s *session) erro
 
 // day adds what the journal says of the last 24 hours.
 func (w *Web) day(ctx context.Context, v *overview, now time.Time) error {
-	c, err := w.recent.chapter(ctx, now.Add(-24*time.Hour), now)
+	c, err := w.recent.day(ctx, now)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,26 @@ func TestTheOverviewNeverShowsABareGreen(t *testing.T) {
 	has(t, "all clear", text, "All clear", "checks were proved, none is late", "The oldest proof is that of", "3 checks", "Protected right now", "Not monitored here", `role="img"`)
 	f.raise(t)
 	_, text = p.get("/")
-	has(t, "with faults", text, "Not all clear: 3 faults", ": The thing is broken, since", "found faults", "3 major", "demo/broken<wbr>@thing-b")
+	has(t, "with faults", text, "No fault was cleared", "Not all clear: 3 faults", ": The thing is broken, since", "found faults", "3 major", "demo/broken<wbr>@thing-b")
+}
+
+func TestTheOverviewGoesOnWhereItReadLast(t *testing.T) {
+	f := start(t, &demo{things: 1})
+	p := f.someone(api.Viewer)
+	cleared := func() int {
+		_, text := p.get("/")
+		return strings.Count(text, "by a look that proved it")
+	}
+	before := cleared()
+	id := f.raise(t).ID
+	raised := cleared()
+	f.demo.broken.Store(false)
+	if _, err := f.agent.Verify(t.Context(), []string{fmt.Sprint(id)}); err != nil {
+		t.Fatal(err)
+	}
+	if after := cleared(); before != 0 || raised != 0 || after != 1 {
+		t.Errorf("clears listed: %d, then %d, then %d; want 0, 0, 1", before, raised, after)
+	}
 }
 
 func TestNothingConfiguredIsNotWell(t *testing.T) {

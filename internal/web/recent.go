@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sort"
+	"sync"
 	"time"
 
 	"allclear/internal/api"
@@ -15,7 +16,40 @@ import (
 // recent tells what happened in a stretch of time: the spans in which faults
 // were active, and those in which nobody looked. It reads the journal; the
 // newest day is kept.
-type recent struct{ agent Beliefs }
+type recent struct {
+	agent Beliefs
+
+	mu   sync.Mutex // guards last
+	last chapter    // the newest day, which is asked for most
+}
+
+// day is the chapter of the 24 hours before now. Only what is new since the
+// last call is read.
+func (r *recent) day(ctx context.Context, now time.Time) (chapter, error) {
+	from := now.Add(-24 * time.Hour)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.last.Events); n == 0 || r.last.Cut || r.last.Events[0].Epoch != r.agent.Brief().Epoch {
+		c, err := r.chapter(ctx, from, now)
+		if err == nil {
+			r.last = c
+		}
+		return c, err
+	}
+	events := slices.Clip(r.last.Events) // those who read the last chapter keep it as it is
+	events, err := r.read(ctx, events, events[len(events)-1].Seq, r.agent.Brief().Seq)
+	if err != nil {
+		return chapter{}, err
+	}
+	if over := len(events) - maxEvents; over > 0 {
+		events, r.last.Cut = events[over:], true
+	}
+	for len(events) > 1 && events[0].At.Before(from) {
+		events = events[1:]
+	}
+	r.last.Events, r.last.From, r.last.To = events, from, now
+	return r.last, nil
+}
 
 // chapter is a stretch of the journal.
 type chapter struct {
@@ -54,19 +88,26 @@ func (r *recent) chapter(ctx context.Context, from, to time.Time) (chapter, erro
 	if head > maxEvents && low < head-maxEvents {
 		low, c.Cut = head-maxEvents, true
 	}
-	if low >= head {
-		return c, nil
+	var err error
+	c.Events, err = r.read(ctx, nil, low, head)
+	return c, err
+}
+
+// read appends the events after seq up to head.
+func (r *recent) read(ctx context.Context, events []fault.Event, seq, head uint64) ([]fault.Event, error) {
+	if seq >= head {
+		return events, nil
 	}
-	for e, err := range r.agent.Follow(ctx, low) {
+	for e, err := range r.agent.Follow(ctx, seq) {
 		if err != nil {
-			return c, err
+			return events, err
 		}
-		c.Events = append(c.Events, e)
+		events = append(events, e)
 		if e.Seq >= head {
-			break
+			return events, nil
 		}
 	}
-	return c, nil
+	return events, context.Cause(ctx)
 }
 
 // next returns the first event after seq, if there is one up to head.
