@@ -100,6 +100,9 @@ func (a *Agent) Follow(ctx context.Context, after uint64) iter.Seq2[fault.Event,
 	return a.opts.Recorder.Follow(ctx, after)
 }
 
+// Wire makes of a fault what people and programs are shown.
+func (a *Agent) Wire(v *fault.View) wire.Fault { return a.wire(v) }
+
 func (a *Agent) wire(v *fault.View) wire.Fault {
 	e, _ := a.opts.Catalogue.Get(v.Key.Code)
 	epoch, _ := a.opts.Recorder.Head()

@@ -43,7 +43,7 @@ var mayImport = map[string][]string{
 	// The demonstration of "make run" is no part of the product.
 	"cmd/firstrun": {"atomicfile", "lab"},
 	// It writes docs/ from what the program itself works by.
-	"cmd/docgen": {"app", "config", "fault", "sshpolicy"},
+	"cmd/docgen": {"agent", "app", "config", "fault", "sshpolicy"},
 }
 
 // outside are folders whose programs are no part of the shipped binary.

@@ -10,6 +10,7 @@ import (
 	"allclear/internal/api"
 	"allclear/internal/check"
 	"allclear/internal/fault"
+	"allclear/internal/notify"
 	"allclear/internal/sshpolicy"
 	"allclear/internal/subsystem"
 	"allclear/internal/subsystem/host"
@@ -19,7 +20,7 @@ import (
 
 // Catalogue is what is known of every fault code, without an agent.
 func Catalogue() *fault.Catalogue {
-	c, err := fault.NewCatalogue(slices.Concat(agent.Faults(), check.Faults(), host.Faults(), watch.Faults())...)
+	c, err := fault.NewCatalogue(slices.Concat(agent.Faults(), check.Faults(), host.Faults(), notify.Faults(), watch.Faults())...)
 	if err != nil {
 		panic(fmt.Sprintf("the catalogue is wrong: %v", err)) // a defect of this program, found by any test
 	}
@@ -32,6 +33,7 @@ func subsystems() []subsystem.Subsystem {
 	return []subsystem.Subsystem{
 		watch.New(watch.Options{}),
 		host.New(host.Options{Pruner: noPruner{}}, nil),
+		teller{notify.New(notify.Options{}, nil)},
 	}
 }
 

@@ -15,11 +15,13 @@ import (
 	"allclear/internal/api"
 	"allclear/internal/fault"
 	"allclear/internal/journal"
+	"allclear/internal/notify"
 	"allclear/internal/sshpolicy"
 	"allclear/internal/subsystem"
 	"allclear/internal/subsystem/host"
 	"allclear/internal/subsystem/watch"
 	"allclear/internal/web"
+	"allclear/internal/wire"
 )
 
 // Options are what an agent is started with. An empty string means the
@@ -61,6 +63,7 @@ type house struct {
 	known  *sshpolicy.Store
 	watch  *watch.Watch
 	host   *host.Host
+	notify *notify.Notifier
 	agent  *agent.Agent
 	server *api.Server
 	page   *web.Web
@@ -119,9 +122,17 @@ func (h *house) build(p *plan) (err error) {
 	rec := recorder{h.store}
 	h.watch = watch.New(p.watchOptions(h.known, h.log.With(slog.String("subsystem", "watch"))))
 	h.host = host.New(p.hostOptions(h.dir, h.store), rec.Clock)
+	sinks, err := p.sinks()
+	if err != nil {
+		return err
+	}
+	h.notify = notify.New(notify.Options{
+		Node: p.node(), Journal: h.store, Log: h.log.With(slog.String("subsystem", "notify")), Looked: h.looked,
+		Wire: func(v *fault.View) wire.Fault { return h.agent.Wire(v) },
+	}, sinks)
 	h.agent, err = agent.New(agent.Options{
 		Node: p.node(), Version: Version(), Recorder: rec, Catalogue: Catalogue(),
-		Subsystems: []subsystem.Subsystem{h.watch, h.host},
+		Subsystems: []subsystem.Subsystem{h.watch, h.host, teller{h.notify}},
 		Log:        h.log.With(slog.String("subsystem", "agent")), Parallel: p.Checks.Parallel, Auto: p.auto(),
 	})
 	if err != nil {
@@ -168,7 +179,12 @@ func (h *house) reload(ctx context.Context) (later []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	sinks, err := p.sinks()
+	if err != nil {
+		return nil, err
+	}
 	h.setLevel(p)
+	h.notify.Configure(sinks)
 	h.watch.Configure(p.watchOptions(h.known, h.log.With(slog.String("subsystem", "watch"))))
 	h.host.Configure(p.hostOptions(h.dir, h.store))
 	h.agent.Overrides(p.overrides())

@@ -171,7 +171,7 @@ func TestOnlyTheCommandsOfThisStepExist(t *testing.T) {
 	want := []string{
 		"check list", "completion", "config check", "config example", "config schema", "drill",
 		"fault ack", "fault explain", "fault fix", "fault history", "fault list", "fault shelve", "fault show", "fault unack",
-		"fault unshelve", "fault watch", "fault why", "page login", "preflight", "probe http", "probe ssh", "probe tls",
+		"fault unshelve", "fault watch", "fault why", "notify list", "notify test", "page login", "preflight", "probe http", "probe ssh", "probe tls",
 		"run", "status", "support", "verify", "version",
 	}
 	slices.Sort(got)

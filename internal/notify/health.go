@@ -120,6 +120,11 @@ func (s *state) resting(until time.Time) {
 	s.next = until
 }
 
+// Check is the check of a sink that no notifier runs, such as one in a drill.
+func Check(c Config, resource string) check.Check {
+	return newCourier(&Options{}, c).check(resource)
+}
+
 // check looks whether the receiver can be told: by what became of the messages,
 // and where nothing was to be said lately, by reaching it.
 func (c *courier) check(resource string) check.Check {

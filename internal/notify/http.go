@@ -169,12 +169,30 @@ func (p *poster) reach(ctx context.Context) (string, error) {
 		return "the proxy before the receiver takes connections", nil
 	}
 	if target.Scheme != "https" {
-		return "the receiver takes connections", nil
+		return "the receiver takes connections", stays(conn)
 	}
 	if err := tls.Client(conn, p.tls).HandshakeContext(ctx); err != nil {
 		return "", fmt.Errorf("TLS handshake: %w", err)
 	}
 	return "the receiver takes connections and its certificate is good", nil
+}
+
+// stayFor is how long a receiver is given to end a connection at once.
+const stayFor = 50 * time.Millisecond
+
+// stays answers the error of a receiver that takes a connection only to end it.
+func stays(conn net.Conn) error {
+	if err := conn.SetReadDeadline(time.Now().Add(stayFor)); err != nil {
+		return err
+	}
+	_, err := conn.Read(make([]byte, 1))
+	if errors.Is(err, io.EOF) {
+		return errors.New("the receiver ends the connection at once")
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return nil // it waits for a request
+	}
+	return err
 }
 
 // dial connects within the deadline.

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
@@ -134,4 +135,26 @@ func (c *Client) Preflight(ctx context.Context, ch wire.Change) (list wire.List[
 func (c *Client) Support(ctx context.Context) (bundle json.RawMessage, err error) {
 	err = c.call(ctx, http.MethodGet, "/v1/support", nil, &bundle)
 	return bundle, err
+}
+
+// Sinks says of each receiver how the telling goes.
+func (c *Client) Sinks(ctx context.Context) (list wire.List[wire.NotifySink], err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/notify/sinks", nil, &list)
+	return list, err
+}
+
+// TestSink sends a test message to one receiver and returns what it answered.
+func (c *Client) TestSink(ctx context.Context, name string) (t wire.NotifyTest, err error) {
+	end, err := c.Do(ctx, "notify", "test", wire.NotifyTestRequest{Sink: name}, nil)
+	if err != nil {
+		return t, err
+	}
+	b, err := json.Marshal(end.Result)
+	if err == nil {
+		err = json.Unmarshal(b, &t)
+	}
+	if err != nil {
+		err = fmt.Errorf("understand the answer to a test: %w", err)
+	}
+	return t, err
 }
