@@ -54,11 +54,15 @@ func TestThePermissionIsAskedAtTheConnection(t *testing.T) {
 	}
 	refuseAll := func(netip.Addr) error { return errRefused }
 	var wells []bool
-	err = ProbeSSH(t.Context(), []string{ssh.Addr()}, SSHProbe{Permit: refuseAll}, func(_ int, r wire.SSHProbe) { wells = append(wells, r.OK || !strings.Contains(r.Error, errRefused.Error())) })
+	err = ProbeSSH(t.Context(), []string{ssh.Addr()}, SSHProbe{Permit: refuseAll}, func(_ int, r wire.SSHProbe) {
+		wells = append(wells, r.OK || !strings.Contains(r.Error, errRefused.Error()))
+	})
 	if err != nil || len(wells) != 1 || wells[0] {
 		t.Errorf("ssh connected to what is refused: %v, %v", wells, err)
 	}
-	err = ProbeEndpoints(t.Context(), []string{web.Addr()}, EndpointProbe{Permit: refuseAll}, func(_ int, r wire.EndpointProbe) { wells = append(wells, r.OK || !strings.Contains(r.Error, errRefused.Error())) })
+	err = ProbeEndpoints(t.Context(), []string{web.Addr()}, EndpointProbe{Permit: refuseAll}, func(_ int, r wire.EndpointProbe) {
+		wells = append(wells, r.OK || !strings.Contains(r.Error, errRefused.Error()))
+	})
 	if err != nil || len(wells) != 2 || wells[1] {
 		t.Errorf("tls connected to what is refused: %v, %v", wells, err)
 	}

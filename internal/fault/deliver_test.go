@@ -88,7 +88,6 @@ func TestNotice(t *testing.T) {
 }
 
 func TestHoldable(t *testing.T) {
-	n := newNode(t)
 	cases := []struct {
 		before, happens string
 		want            bool
@@ -121,7 +120,7 @@ func TestHoldable(t *testing.T) {
 		{"plain.present plain.absent plain.present plain.absent plain.absent +50m", "tick", false},
 	}
 	for _, c := range cases {
-		n = newNode(t)
+		n := newNode(t)
 		n.tell(c.before)
 		from := len(n.log)
 		old := map[fault.Key]*fault.Fault{}

@@ -288,8 +288,13 @@ func (n *node) state(k fault.Key) string {
 		word  string
 		holds bool
 	}{
-		{"shelved", v.Shelved}, {"masked", len(v.MaskedBy) > 0}, {"stale", v.Stale}, {"flapping", v.Flapping},
-		{"unverified", v.Unverified}, {"hidden", v.Hidden}, {"recurring", v.Recurring},
+		{"shelved", v.Shelved},
+		{"masked", len(v.MaskedBy) > 0},
+		{"stale", v.Stale},
+		{"flapping", v.Flapping},
+		{"unverified", v.Unverified},
+		{"hidden", v.Hidden},
+		{"recurring", v.Recurring},
 	} {
 		if w.holds {
 			words = append(words, w.word)

@@ -185,12 +185,18 @@ func TestRemedies(t *testing.T) {
 		{"only an active fault is mended", "auto.start auto.present auto.start", "auto.raise auto.remedy-start", "active major"},
 		{"one at a time", "auto.present auto.start +10m auto.start auto.end", "auto.raise auto.remedy-start auto.remedy-end", "active major"},
 		{"the backoff passes first", "auto.present auto.start auto.end +9m auto.start +1m auto.start", "auto.raise auto.remedy-start auto.remedy-end auto.remedy-start", "active major"},
-		{"two an hour", "auto.present auto.start auto.end +10m auto.start auto.end +49m auto.start",
-			"auto.raise auto.remedy-start auto.remedy-end auto.remedy-start auto.remedy-end", "active major stale"},
-		{"then again", "auto.present auto.start auto.end +10m auto.start auto.end +50m auto.start",
-			"auto.raise auto.remedy-start auto.remedy-end auto.remedy-start auto.remedy-end auto.remedy-start", "active major stale"},
-		{"a restart forgets the one in flight, not the count", "auto.present auto.start restart +10m auto.start auto.end +10m auto.start",
-			"auto.raise auto.remedy-start boot auto.remedy-start auto.remedy-end", "active major stale unverified"},
+		{
+			"two an hour", "auto.present auto.start auto.end +10m auto.start auto.end +49m auto.start",
+			"auto.raise auto.remedy-start auto.remedy-end auto.remedy-start auto.remedy-end", "active major stale",
+		},
+		{
+			"then again", "auto.present auto.start auto.end +10m auto.start auto.end +50m auto.start",
+			"auto.raise auto.remedy-start auto.remedy-end auto.remedy-start auto.remedy-end auto.remedy-start", "active major stale",
+		},
+		{
+			"a restart forgets the one in flight, not the count", "auto.present auto.start restart +10m auto.start auto.end +10m auto.start",
+			"auto.raise auto.remedy-start boot auto.remedy-start auto.remedy-end", "active major stale unverified",
+		},
 		{"it may end after the clear", "auto.present auto.start auto.absent auto.end", "auto.raise auto.remedy-start auto.clear{verified} auto.remedy-end", "clear"},
 		{"codes without one have none", "plain.present plain.start", "plain.raise", "active major"},
 	})
