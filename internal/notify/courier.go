@@ -33,7 +33,8 @@ const (
 type courier struct {
 	Config
 	opts *Options
-	id   string // of its told records
+	id   string        // of its told records
+	kick chan struct{} // capacity 1: try now
 	state
 
 	// What follows belongs to the goroutine of run.
@@ -59,7 +60,7 @@ type parcel struct {
 }
 
 func newCourier(opts *Options, s Config) *courier {
-	return &courier{Config: s, opts: opts, id: s.told(), tries: map[fault.Key]*try{}}
+	return &courier{Config: s, opts: opts, id: s.told(), kick: make(chan struct{}, 1), tries: map[fault.Key]*try{}}
 }
 
 // run keeps the receiver informed until ctx ends.
@@ -75,6 +76,11 @@ func (c *courier) run(ctx context.Context, ask func()) {
 			return
 		case <-timer.C:
 		case <-moved:
+		case <-c.kick:
+			c.rest = time.Time{}
+			for _, t := range c.tries {
+				t.next = time.Time{}
+			}
 		}
 	}
 }
@@ -312,11 +318,13 @@ func (c *courier) fail(ctx context.Context, err error) {
 	}
 	n := c.failed(err)
 	wait := pause(n, longestPause)
-	if b, ok := asBusy(err); ok && b.After > 0 {
+	b, ok := asBusy(err)
+	busy := ok && b.After > 0
+	if busy {
 		wait = min(b.After, refusedPause)
 	}
 	c.rest = time.Now().Add(wait)
-	c.resting(c.rest)
+	c.resting(c.rest, busy)
 	c.opts.Log.LogAttrs(ctx, slog.LevelDebug, "sink not reached", slog.String("sink", c.Name), slog.Int("attempt", n),
 		slog.String("error", oneLine(err.Error())))
 }

@@ -35,7 +35,9 @@ type state struct {
 	err           error
 	errAt         time.Time
 	next          time.Time
-	waiting       int // messages due when last seen
+	busy          bool          // the receiver itself has said when it wants to be tried again
+	tried         chan struct{} // closed and replaced when something came of a try
+	waiting       int           // messages due when last seen
 	sent          uint64
 	digests       uint64
 	folded        uint64
@@ -75,8 +77,27 @@ func (s *state) waits(n, stuck int) {
 	s.look(was >= undeliverable && stuck < undeliverable)
 }
 
+// settled wakes whoever waits for a try. The lock is held.
+func (s *state) settled() {
+	if s.tried != nil {
+		close(s.tried)
+		s.tried = nil
+	}
+}
+
+// outcome is closed when something comes of the next try.
+func (s *state) outcome() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tried == nil {
+		s.tried = make(chan struct{})
+	}
+	return s.tried
+}
+
 func (s *state) delivered(m *Message, answer string) {
 	s.mu.Lock()
+	s.settled()
 	recovered := s.failures >= undeliverable
 	s.failures, s.next, s.sent = 0, time.Time{}, s.sent+1
 	s.lastDelivered, s.answer = time.Now(), oneLine(answer)
@@ -99,6 +120,7 @@ func (s *state) failed(err error) int {
 	s.failures++
 	n := s.failures
 	s.err, s.errAt = err, time.Now()
+	s.settled()
 	s.mu.Unlock()
 	s.look(n == undeliverable)
 	return n
@@ -110,14 +132,15 @@ func (s *state) refused(n int, err error) {
 	s.failures, s.next = 0, time.Time{} // it answers
 	s.stuckBy = max(s.stuckBy, n)
 	s.err, s.errAt = err, time.Now()
+	s.settled()
 	s.mu.Unlock()
 	s.look(n == undeliverable)
 }
 
-func (s *state) resting(until time.Time) {
+func (s *state) resting(until time.Time, busy bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.next = until
+	s.next, s.busy = until, busy
 }
 
 // Check is the check of a sink that no notifier runs, such as one in a drill.
@@ -135,6 +158,15 @@ func (c *courier) check(resource string) check.Check {
 }
 
 func (c *courier) judge(ctx context.Context, r *check.Report) {
+	for range undeliverable {
+		n, waiting, busy := c.trouble()
+		if n == 0 || waiting == 0 || busy || !c.again(ctx) {
+			break
+		}
+		if n, _, _ := c.trouble(); n == 0 || n >= undeliverable || !rest(ctx) {
+			break
+		}
+	}
 	c.mu.Lock()
 	n, waiting, err, since, last := max(c.failures, c.stuckBy), c.waiting, c.err, c.since, c.lastDelivered
 	answer := c.answer
@@ -142,7 +174,8 @@ func (c *courier) judge(ctx context.Context, r *check.Report) {
 	switch {
 	case n >= undeliverable && waiting > 0:
 		c.present(r, err, n, waiting, since)
-	case n > 0 && waiting > 0: // the next try will tell
+	case n > 0 && waiting > 0:
+		r.Unknown(CodeFailed, fmt.Sprintf("failures in a row: %d, the next try tells more", n))
 	case n == 0 && time.Since(last) < checkEvery:
 		r.Absent(CodeFailed)
 		r.Proved("a message was delivered at %s: %s", last.UTC().Format(time.TimeOnly), answer)
@@ -151,17 +184,49 @@ func (c *courier) judge(ctx context.Context, r *check.Report) {
 	}
 }
 
+// trouble is how many tries failed in a row, how many messages wait, and
+// whether the receiver has asked to be left alone.
+func (s *state) trouble() (n, waiting int, busy bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(s.failures, s.stuckBy), s.waiting, s.busy && time.Now().Before(s.next)
+}
+
+// again has the courier try now instead of after its pause, and waits for what
+// comes of it: a look should see the receiver as it is. It answers false if
+// nothing came of it.
+func (c *courier) again(ctx context.Context) bool {
+	outcome := c.outcome()
+	select {
+	case c.kick <- struct{}{}:
+	default: // it was asked already
+	}
+	select {
+	case <-outcome:
+		return true
+	case <-ctx.Done():
+	case <-time.After(2 * deadline):
+	}
+	return false
+}
+
+// rest lets the pause between two tries pass; false if ctx ends before.
+func rest(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(between):
+		return true
+	}
+}
+
 // reach tries to get through to the receiver without telling it anything.
 func (c *courier) reach(ctx context.Context, r *check.Report) {
 	began := time.Now()
 	var err error
 	for n := range undeliverable {
-		if n > 0 {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(between):
-			}
+		if n > 0 && !rest(ctx) {
+			return
 		}
 		var proved string
 		if proved, err = c.Sink.Probe(ctx); err == nil {
