@@ -266,11 +266,17 @@ func (c *courier) present(r *check.Report, err error, n, waiting int, since time
 func (c *courier) list(now time.Time) wire.NotifySink {
 	due := c.opts.Journal.Pending(c.id)
 	head := c.opts.Journal.Head().Seq
+	told := 0
+	for _, t := range c.opts.Journal.Told(c.id) {
+		if t.Notice != 0 { // else it may have heard, and nobody knows
+			told++
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := wire.NotifySink{
 		Name: c.Name, Kind: c.Kind, Template: c.Template, Destination: c.Destination, State: "idle",
-		ToldSeq: head, Told: len(c.opts.Journal.Told(c.id)), Delivered: c.sent, LastAnswer: c.answer,
+		ToldSeq: head, Told: told, Delivered: c.sent, LastAnswer: c.answer,
 		Failures: max(c.failures, c.stuckBy), Digests: c.digests, Folded: c.folded,
 	}
 	for i := range due {

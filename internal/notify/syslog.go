@@ -154,7 +154,7 @@ func quiet(conn net.Conn) error {
 	_ = conn.SetReadDeadline(time.Now().Add(quietFor)) // an error shows in Read
 	_, err := conn.Read(make([]byte, 1))
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("send to syslog: %w", err)
+		return fmt.Errorf("nobody listens: %w", err)
 	}
 	return nil
 }
