@@ -89,7 +89,7 @@ func (a *Agent) alarmTypes() wire.AlarmInventory {
 		}
 		inv.Types = append(inv.Types, wire.AlarmType{
 			ID: AlarmModule + ":" + AlarmIdentity(e.Code), WillClear: !e.ByOperator,
-			Severities: []string{e.Severity.String()}, Description: e.Title + ". " + e.Cause,
+			Severities: []string{e.Severity.String()}, Description: e.Title + ". " + e.Impact,
 		})
 	}
 	return inv
