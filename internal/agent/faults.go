@@ -175,7 +175,7 @@ func reasons(v *fault.View, c *wire.Check) []string {
 	case !v.Active && v.Condition == fault.Pending:
 		say("It was seen, but not for long enough to be raised.")
 	case !v.Active:
-		say("It is clear since %s: %s.", clockTime(v.Cleared), clearWords(v.ClearReason))
+		say("It is clear since %s: %s.", clockTime(v.Cleared), fault.ClearWords(v.ClearReason))
 	case v.Unverified:
 		say("It was active before the agent started; no look has judged it since.")
 	case v.Condition == fault.Clearing:
@@ -223,17 +223,3 @@ func because(why string) string {
 }
 
 func clockTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
-
-func clearWords(reason string) string {
-	switch reason {
-	case fault.Verified:
-		return "a look proved the repair"
-	case fault.Inapplicable:
-		return "it is not monitored any more"
-	case fault.Retired:
-		return "its check is gone"
-	case fault.ByTheOperator:
-		return "an operator settled it"
-	}
-	return reason
-}

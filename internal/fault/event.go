@@ -51,6 +51,21 @@ const (
 	ByTheOperator = "operator"       // a fix of a ByOperator code
 )
 
+// ClearWords says for people why a fault was cleared.
+func ClearWords(reason string) string {
+	switch reason {
+	case Verified:
+		return "a look proved the repair"
+	case Inapplicable:
+		return "it is not monitored any more"
+	case Retired:
+		return "its check is gone"
+	case ByTheOperator:
+		return "an operator settled it"
+	}
+	return reason
+}
+
 // Event is one step in how we came to believe what we believe. The core fills
 // all but Epoch, Seq and Node, which the journal gives it when it is appended.
 type Event struct {

@@ -63,7 +63,7 @@ func facts(m *Message) []fact {
 		}
 	}
 	if m.Type == Clear {
-		add("Cleared", stamp(f.ClearedAt)+", "+clearWords(f.ClearReason))
+		add("Cleared", stamp(f.ClearedAt)+", "+oneLine(fault.ClearWords(f.ClearReason)))
 	}
 	add("Raised", stamp(f.RaisedAt))
 	if m.Type != Clear {
@@ -78,20 +78,6 @@ func facts(m *Message) []fact {
 		all[i].value = cut(oneLine(all[i].value), 600)
 	}
 	return all
-}
-
-func clearWords(reason string) string {
-	switch reason {
-	case fault.Verified:
-		return "a look proved the repair"
-	case fault.Inapplicable:
-		return "it is not monitored any more"
-	case fault.Retired:
-		return "its check is gone"
-	case fault.ByTheOperator:
-		return "an operator settled it"
-	}
-	return oneLine(reason)
 }
 
 func stamp(t *time.Time) string {
