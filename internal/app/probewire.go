@@ -1,6 +1,8 @@
 package app
 
 import (
+	"strings"
+
 	"allclear/internal/fault"
 	"allclear/internal/netdiag"
 	"allclear/internal/sshpolicy"
@@ -53,7 +55,11 @@ func wireEndpoint(target string, r *netdiag.Report) wire.EndpointProbe {
 		Target: target, Address: r.Address, ServerName: r.ServerName, OK: r.OK,
 		Code: r.Code(), Qualifier: r.Qualifier(), Cause: string(r.Cause), Step: string(r.Step), Error: r.Detail,
 		Remedy: wireRemedies(r.Remedies(), func(s netdiag.Remedy) fault.Remedy {
-			return fault.Remedy{Text: s.Text, Impact: s.Impact, Command: s.Command}
+			command := strings.ReplaceAll(s.Command, "HOST:443", target)
+			if command == "allclear verify" {
+				command = "" // a probe has no agent to ask
+			}
+			return fault.Remedy{Text: s.Text, Impact: s.Impact, Command: command}
 		}),
 		Steps: []wire.LadderStep{}, Warnings: []wire.LadderFinding{}, DurationMS: r.DurationMS,
 	}

@@ -43,6 +43,9 @@ func remedies(r Result, p Policy) []Remedy {
 	default:
 		return []Remedy{}
 	}
+	for i := range steps {
+		steps[i].Command = strings.ReplaceAll(steps[i].Command, "TARGET", r.Address)
+	}
 	if r.Inconclusive {
 		return append([]Remedy{}, steps...)
 	}
