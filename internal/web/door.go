@@ -48,6 +48,7 @@ func routes() []route {
 		{"GET /notifications", api.Viewer, (*Web).notifications},
 		{"GET /audit", api.Operator, (*Web).audit},
 		{"GET /events", api.Viewer, (*Web).events},
+		{"GET " + alarmsPath, api.Viewer, (*Web).alarms},
 		{"GET /login", "", (*Web).loginForm},
 		{"POST /login", "", (*Web).login},
 		{"POST /logout", api.Viewer, (*Web).logout},
@@ -115,9 +116,21 @@ func (w *Web) serve(rt route, rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// alarmsPath is where RESTCONF has the alarms of RFC 8632.
+const alarmsPath = "/restconf/data/ietf-alarms:alarms"
+
+// alarms answers a program, with a session as for everything else here.
+func (w *Web) alarms(rw http.ResponseWriter, r *http.Request, _ *session) error {
+	doc, err := w.o.Agent.Alarms(r.Context())
+	if err != nil {
+		return err
+	}
+	return api.WriteAlarms(rw, doc)
+}
+
 // strangers sends people to the login and tells programs.
 func (w *Web) strangers(rw http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodGet && r.URL.Path != "/events" {
+	if r.Method == http.MethodGet && r.URL.Path != "/events" && r.URL.Path != alarmsPath {
 		http.Redirect(rw, r, "/login?"+url.Values{"next": {r.URL.RequestURI()}}.Encode(), http.StatusSeeOther)
 		return
 	}

@@ -38,6 +38,7 @@ var everyPath = []struct {
 	{"POST", "/probe", api.Operator},
 	{"POST", "/faults/1/ack", api.Operator},
 	{"POST", "/faults/1/verify", api.Operator},
+	{"GET", "/restconf/data/ietf-alarms:alarms", api.Viewer},
 	{"POST", "/faults/act", api.Operator},
 	{"POST", "/checks/verify", api.Operator},
 }
@@ -303,4 +304,13 @@ func TestTenThousandConnectionsDoNoHarm(t *testing.T) {
 		t.Errorf("a page meanwhile: %s", resp.Status)
 	}
 	t.Logf("a page beside %d connections took %s", many, time.Since(begun))
+}
+
+func TestTheAlarmsAreShownToThoseWhoMayLook(t *testing.T) {
+	f := start(t, &demo{things: 1})
+	f.raise(t)
+	resp, text := f.someone(api.Viewer).get("/restconf/data/ietf-alarms:alarms")
+	if got := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || got != "application/yang-data+json" || !strings.Contains(text, "allclear-alarm-types:demo.broken") {
+		t.Errorf("%s, %s: %.200s", resp.Status, got, text)
+	}
 }

@@ -30,6 +30,7 @@ type Beliefs interface {
 	Checks() []wire.Check
 	Follow(ctx context.Context, after uint64) iter.Seq2[fault.Event, error]
 	Catalogue() *fault.Catalogue
+	Alarms(ctx context.Context) (wire.AlarmsDocument, error)
 }
 
 // Prober looks at one endpoint without credentials. What it refuses to look at
