@@ -49,7 +49,8 @@ func TestEveryCodeHasAPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range app.Catalogue().All() {
+	for _, entry := range app.Catalogue().All() {
+		e := entry.General()
 		page := all["faults/"+string(e.Code)+".md"]
 		for _, want := range []string{e.Title, e.Impact, e.Cause, e.Raise, e.Clear} {
 			if !strings.Contains(page, strings.ReplaceAll(want, "|", "\\|")) {

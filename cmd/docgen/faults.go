@@ -77,7 +77,9 @@ func yes(b bool) string {
 	return ""
 }
 
-func faultPage(e *fault.Entry, drill bool, files []string) string {
+func faultPage(entry *fault.Entry, drill bool, files []string) string {
+	general := entry.General()
+	e := &general
 	t := newText()
 	t.line("# %s\n", e.Code)
 	t.line("**%s**\n", e.Title)

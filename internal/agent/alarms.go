@@ -87,9 +87,10 @@ func (a *Agent) alarmTypes() wire.AlarmInventory {
 		if e.Never != "" {
 			continue
 		}
+		general := e.General()
 		inv.Types = append(inv.Types, wire.AlarmType{
 			ID: AlarmModule + ":" + AlarmIdentity(e.Code), WillClear: !e.ByOperator,
-			Severities: []string{e.Severity.String()}, Description: e.Title + ". " + e.Impact,
+			Severities: []string{e.Severity.String()}, Description: general.Title + ". " + general.Cause,
 		})
 	}
 	return inv

@@ -102,7 +102,8 @@ func (c *commands) families() []string {
 	return slices.Compact(all)
 }
 
-func explanation(e *fault.Entry) wire.Explanation {
+func explanation(entry *fault.Entry) wire.Explanation {
+	e := entry.General()
 	x := wire.Explanation{
 		Code: e.Code, Legacy: orEmpty(e.Legacy), Title: e.Title, Severity: e.Severity, Severities: e.Severities,
 		Impact: e.Impact, Cause: e.Cause, Raise: e.Raise, Clear: e.Clear, Remedy: orEmpty(e.Remedy),

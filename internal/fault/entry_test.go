@@ -1,6 +1,7 @@
 package fault_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,5 +135,21 @@ func TestRenderQuotes(t *testing.T) {
 	}
 	if e.Remedy[0].Text != "run it on {resource}" {
 		t.Error("the entry itself was changed")
+	}
+}
+
+func TestTheGeneralEntryNamesWhatACaseFillsIn(t *testing.T) {
+	e := fault.Entry{
+		Title: "{resource} broke", Cause: "it shows {host_key}", Remedy: []fault.Remedy{{Text: "see {address}", Command: "look {resource}"}},
+		Variants: []fault.Variant{{Name: "v", Cause: "{why}", Remedy: []fault.Remedy{{Text: "t", Command: "c {x_1}"}}}},
+	}
+	g := e.General()
+	got := []string{g.Title, g.Cause, g.Remedy[0].Text, g.Remedy[0].Command, g.Variants[0].Cause, g.Variants[0].Remedy[0].Command}
+	want := []string{"RESOURCE broke", "it shows HOST_KEY", "see ADDRESS", "look RESOURCE", "WHY", "c X_1"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if e.Cause != "it shows {host_key}" || e.Remedy[0].Command != "look {resource}" || e.Variants[0].Cause != "{why}" {
+		t.Error("the entry itself changed")
 	}
 }

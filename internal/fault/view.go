@@ -1,6 +1,8 @@
 package fault
 
 import (
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -128,4 +130,29 @@ func (s *Set) Page(after uint64, n int, want func(*Fault) bool, now Clock) (view
 		views = append(views, v)
 	}
 	return views, false
+}
+
+var blank = regexp.MustCompile(`\{[a-z0-9_]+\}`)
+
+// General returns the entry for no case in particular: where a fault's own
+// values would stand, their names do, in capitals. It is for people who read
+// the catalogue.
+func (e *Entry) General() Entry {
+	g := *e
+	name := func(s string) string {
+		return blank.ReplaceAllStringFunc(s, func(key string) string { return strings.ToUpper(strings.Trim(key, "{}")) })
+	}
+	steps := func(in []Remedy) []Remedy {
+		out := slices.Clone(in)
+		for i := range out {
+			out[i].Text, out[i].Command = name(out[i].Text), name(out[i].Command)
+		}
+		return out
+	}
+	g.Title, g.Cause, g.Remedy, g.Variants = name(g.Title), name(g.Cause), steps(g.Remedy), slices.Clone(g.Variants)
+	for i := range g.Variants {
+		v := &g.Variants[i]
+		v.Title, v.Cause, v.Remedy = name(v.Title), name(v.Cause), steps(v.Remedy)
+	}
+	return g
 }

@@ -35,16 +35,13 @@ func remedies(r Result, p Policy) []Remedy {
 	case *NotSSHError:
 		steps = notSSHRemedies(e, r.Address)
 	case *CryptoError:
-		steps = cryptoRemedies(e)
+		steps = cryptoRemedies(e, r.Address, p.Name)
 	case *HostKeyError:
 		steps = hostKeyRemedies(e)
 	case *AuthError:
 		steps = authRemedies(e)
 	default:
 		return []Remedy{}
-	}
-	for i := range steps {
-		steps[i].Command = strings.ReplaceAll(steps[i].Command, "TARGET", r.Address)
 	}
 	if r.Inconclusive {
 		return append([]Remedy{}, steps...)

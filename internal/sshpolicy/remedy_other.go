@@ -69,10 +69,10 @@ func notSSHRemedies(e *NotSSHError, addr string) []Remedy {
 	return []Remedy{{Text: text + ": correct the port, or the proxy or load balancer in between.", Impact: impactNone}}
 }
 
-func cryptoRemedies(e *CryptoError) []Remedy {
+func cryptoRemedies(e *CryptoError, addr, policy string) []Remedy {
 	see := Remedy{
 		Text: "Try every other key exchange that both sides have, one connection each, to see which ones work.", Impact: "one connection per algorithm; servers with penalties may turn this host away for minutes",
-		Command: "allclear probe ssh --prove TARGET",
+		Command: fmt.Sprintf("allclear probe ssh %s --policy %s --prove", addr, policy),
 	}
 	switch e.Kind {
 	case CryptoBadSignature:

@@ -185,12 +185,12 @@ func (l *sshLook) onlyFirstSeen(k *sshpolicy.ServerKey) bool {
 // remedies are the probe's steps, with the look of this check as the last: a
 // probe proves the repair to its reader, and clears nothing.
 func (l *sshLook) remedies(result *sshpolicy.Result) []fault.Remedy {
-	target := l.item.Address
-	if _, err := sshpolicy.Builtin(result.Policy); err == nil { // the command reads no configuration
-		target += " --policy " + result.Policy
+	own := ""
+	if _, err := sshpolicy.Builtin(result.Policy); err != nil { // the command reads no configuration
+		own = " --policy " + result.Policy
 	}
 	steps := remedies(result.Remedy, func(s sshpolicy.Remedy) fault.Remedy {
-		return fault.Remedy{Text: s.Text, Impact: s.Impact, Command: strings.Replace(s.Command, "--prove TARGET", target+" --prove", 1)}
+		return fault.Remedy{Text: s.Text, Impact: s.Impact, Command: strings.Replace(s.Command, own, "", 1)}
 	})
 	if n := len(steps); n > 0 && strings.HasPrefix(steps[n-1].Command, "allclear probe ssh ") {
 		steps[n-1].Command = "allclear verify " + l.item.Name
