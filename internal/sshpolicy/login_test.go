@@ -129,7 +129,11 @@ func TestLoginToARealSSHD(t *testing.T) {
 		code string
 	}{{key, ""}, {newKey(t), sshpolicy.CodeAuthFailed}} {
 		o.Login = &sshpolicy.Login{User: me.Username, Key: tt.key}
-		if r := sshpolicy.Probe(t.Context(), target(s.Addr()), o); r.Code != tt.code || r.Auth == nil || r.Auth.OK != (tt.code == "") {
+		r := sshpolicy.Probe(t.Context(), target(s.Addr()), o)
+		if strings.Contains(s.Log(), "account is locked") {
+			t.Skip("needs: root") // the user who runs this test has no account that sshd lets in
+		}
+		if r.Code != tt.code || r.Auth == nil || r.Auth.OK != (tt.code == "") {
 			t.Errorf("code %q, auth %+v: %s\n%s", r.Code, r.Auth, r.Error, s.Log())
 		}
 	}

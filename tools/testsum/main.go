@@ -156,7 +156,8 @@ func (s *summary) packageEnds(e event, out io.Writer) {
 	}
 }
 
-// reason finds what a skipped test said: the text behind "file_test.go:12: ".
+// reason finds what a skipped test said: the text behind "file_test.go:12: ",
+// or, in a script, behind "skip", the last line that it came to.
 func reason(output []string) string {
 	for _, line := range output {
 		if _, text, ok := strings.Cut(line, "_test.go:"); ok {
@@ -164,8 +165,12 @@ func reason(output []string) string {
 				return strings.TrimSpace(text)
 			}
 		}
-		if text := strings.TrimSpace(line); strings.HasPrefix(text, "needs: ") {
+		text := strings.TrimSpace(line)
+		if strings.HasPrefix(text, "needs: ") {
 			return text
+		}
+		if _, said, ok := strings.Cut(text, "] skip '"); ok && strings.HasPrefix(text, "> [") {
+			return strings.TrimSuffix(said, "'")
 		}
 	}
 	return ""

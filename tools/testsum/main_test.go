@@ -81,6 +81,13 @@ func TestEachRunIsJudged(t *testing.T) {
 		},
 		{"a skip that could run", judge{met: has("sshd", "root")}, []string{pass, says("needs: sshd, root"), skipped}, false, []string{"could have run"}},
 		{"a skip that lacks one of two", judge{met: has("sshd")}, []string{pass, says("needs: sshd, root"), skipped}, true, []string{"1 skipped"}},
+		{
+			"a script that skips",
+			judge{met: has("sshd"), packages: map[string]string{"sshd": "openssh-server"}},
+			[]string{pass, `{"Action":"output","Package":"p","Test":"TestS","Output":"        > [missing:root] skip 'needs: root'\n"}`, skipped},
+			true,
+			[]string{"p.TestS: needs: root\n"},
+		},
 		{"a skip without a need", judge{}, []string{pass, says("not today"), skipped}, false, []string{"must say what it needs"}},
 		{"a skip without a word", judge{}, []string{pass, skipped}, false, []string{"must say what it needs"}},
 		{"a missing program in a complete run", judge{complete: true}, []string{pass, says("needs: sshd"), skipped}, false, []string{"sshd should be here"}},
