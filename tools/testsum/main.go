@@ -159,6 +159,7 @@ func (s *summary) packageEnds(e event, out io.Writer) {
 // reason finds what a skipped test said: the text behind "file_test.go:12: ",
 // or, in a script, behind "skip", the last line that it came to.
 func reason(output []string) string {
+	script := ""
 	for _, line := range output {
 		if _, text, ok := strings.Cut(line, "_test.go:"); ok {
 			if _, text, ok = strings.Cut(text, ": "); ok {
@@ -170,8 +171,8 @@ func reason(output []string) string {
 			return text
 		}
 		if _, said, ok := strings.Cut(text, "] skip '"); ok && strings.HasPrefix(text, "> [") {
-			return strings.TrimSuffix(said, "'")
+			script = strings.TrimSuffix(said, "'") // the script shows those before, too, that it passed
 		}
 	}
-	return ""
+	return script
 }

@@ -84,7 +84,7 @@ func TestEachRunIsJudged(t *testing.T) {
 		{
 			"a script that skips",
 			judge{met: has("sshd"), packages: map[string]string{"sshd": "openssh-server"}},
-			[]string{pass, `{"Action":"output","Package":"p","Test":"TestS","Output":"        > [missing:root] skip 'needs: root'\n"}`, skipped},
+			[]string{pass, `{"Action":"output","Package":"p","Test":"TestS","Output":"        > [missing:sshd] skip 'needs: sshd'\n"}`, `{"Action":"output","Package":"p","Test":"TestS","Output":"        > [missing:root] skip 'needs: root'\n"}`, skipped},
 			true,
 			[]string{"p.TestS: needs: root\n"},
 		},
