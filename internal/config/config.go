@@ -26,7 +26,11 @@ type Config struct {
 	Remedies []string // codes whose automatic remedy may be taken without asking
 	Policies []Policy // SSH algorithm policies beside the built-in ones
 	Watch    Watch    // the endpoints to watch
+	Backup   Backup   // where to and what is backed up
 	Notify   []Notify // who is told of faults, in the order of the file
+
+	KeyServerGroups []KeyServerGroup // sets of key servers that replicate the same keys
+	KeyServers      []KeyServer      // in the order of the file
 
 	doc *document
 }

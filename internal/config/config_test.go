@@ -206,7 +206,8 @@ func TestTheExampleIsFreeOfMistakesWithAllSwitchedOn(t *testing.T) {
 	}
 	files["slack.url"] = "https://hooks.slack.example/services/T/B/X\n"
 	c, _ := good(t, text, files)
-	if c.Node == "" || len(c.Notify) != 7 || len(c.Policies) != 1 || len(c.Watch.SSH) != 2 || len(c.Watch.TLS) != 1 || len(c.Watch.Certificates) != 1 {
+	if c.Node == "" || len(c.Notify) != 7 || len(c.Policies) != 1 || len(c.Watch.SSH) != 2 || len(c.Watch.TLS) != 1 || len(c.Watch.Certificates) != 1 ||
+		len(c.Backup.Targets) != 1 || len(c.Backup.Jobs) != 3 || len(c.KeyServerGroups) != 1 || len(c.KeyServers) != 2 {
 		t.Errorf("not all of the example was switched on:\n%s", text)
 	}
 }

@@ -34,6 +34,15 @@ func (c *Config) keys() []key {
 			doc: "SSH algorithm policies beside the built-in ones.",
 		},
 		{name: "watch", value: nested{&c.Watch}, doc: "The endpoints to watch."},
+		{name: "backup", value: nested{&c.Backup}, doc: "What is backed up, where to and when."},
+		{
+			name: "keyserver_groups", doc: "Sets of key servers that replicate the same keys. A group that is not named here has the defaults.",
+			value: items[KeyServerGroup, *KeyServerGroup]{&c.KeyServerGroups, defaultKeyServerGroup, func(g *KeyServerGroup) string { return g.Name }},
+		},
+		{
+			name: "keyservers", value: items[KeyServer, *KeyServer]{&c.KeyServers, defaultKeyServer, func(k *KeyServer) string { return k.Name }},
+			doc: "Key servers, by KMIP over mutual TLS. \"allclear keyserver add\" adds one too, in the state directory.",
+		},
 		{
 			name: "notify", value: items[Notify, *Notify]{&c.Notify, func() Notify { return Notify{} }, func(n *Notify) string { return n.Name }},
 			doc: "Who is told of faults, of their changes and of their clears.",

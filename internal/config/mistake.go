@@ -102,8 +102,9 @@ type position struct{ line, column int }
 
 // document remembers where each value of a file stands.
 type document struct {
-	file string
-	at   map[string]position
+	file    string
+	at      map[string]position
+	secrets func(name string) ([]byte, error) // opens secret:NAME; nil until the agent runs
 }
 
 func (d *document) name() string {

@@ -156,15 +156,20 @@ func checkLink(s string) error {
 type link struct{ to *Link }
 
 func (v link) decode(d *decoder, n *yaml.Node, path string) {
-	const want = "http://HOST/PATH, https://HOST/PATH, or file:PATH, env:NAME or cred:NAME with it inside"
+	const want = "http://HOST/PATH, https://HOST/PATH, or file:PATH, env:NAME, cred:NAME or secret:NAME with it inside"
 	s, ok := d.scalar(n, path, want)
 	if !ok {
 		return
 	}
-	if scheme, _, _ := strings.Cut(s, ":"); slices.Contains([]string{"file", "env", "cred"}, scheme) {
+	if scheme, _, _ := strings.Cut(s, ":"); slices.Contains([]string{"file", "env", "cred", "secret"}, scheme) {
 		ref, err := parseReference(s, d.dir)
 		if err != nil {
 			d.mistake(n, path, err.Error(), "wanted is "+want)
+			return
+		}
+		if ref.kind == "secret" {
+			ref.doc = d.doc
+			*v.to = Link{ref: ref}
 			return
 		}
 		*v.to = Link{ref: ref}
@@ -184,7 +189,9 @@ func (v link) decode(d *decoder, n *yaml.Node, path string) {
 	*v.to = Link{text: s}
 }
 
-func (v link) schema() *schema { return &schema{Type: "string", Pattern: "^(https?|file|env|cred):.+"} }
+func (v link) schema() *schema {
+	return &schema{Type: "string", Pattern: "^(https?|file|env|cred|secret):.+"}
+}
 
 func (n *Notify) keys() []key {
 	return []key{

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -22,11 +23,20 @@ const maxReference = 1 << 20
 // ErrEmpty says that a reference leads to nothing at all.
 var ErrEmpty = errors.New("it is empty")
 
-// reference says where a value is, never what it is: "file:PATH", "env:NAME" or "cred:NAME".
+// reference says where a value is, never what it is: "file:PATH", "env:NAME", "cred:NAME" or "secret:NAME".
 type reference struct {
-	kind string // "file", "env", "cred"; "" is not set
-	name string // as written, for people
-	path string // absolute path of a file; of a credential once its directory is known
+	kind string    // "file", "env", "cred", "secret"; "" is not set
+	name string    // as written, for people
+	path string    // absolute path of a file; of a credential once its directory is known
+	doc  *document // of a "secret", which the running agent opens
+}
+
+// OpenSecrets says how "secret:NAME" is opened: by the slots of the key servers, or of the local key. Until then such
+// a reference leads nowhere. open is called at each use, by any goroutine.
+func (c *Config) OpenSecrets(open func(name string) ([]byte, error)) {
+	if c.doc != nil {
+		c.doc.secrets = open
+	}
 }
 
 // Secret is a reference to something that only the agent may know. The value itself is never held here: it is read at
@@ -96,7 +106,7 @@ func (r reference) where() string {
 // be a secret that somebody wrote where its reference belongs.
 func parseReference(s, dir string) (reference, error) {
 	kind, name, ok := strings.Cut(s, ":")
-	if !ok || name == "" || (kind != "file" && kind != "env" && kind != "cred") {
+	if !ok || name == "" || !slices.Contains([]string{"file", "env", "cred", "secret"}, kind) {
 		return reference{}, errors.New("this is no reference")
 	}
 	if strings.ContainsFunc(name, isControl) {
@@ -113,6 +123,10 @@ func parseReference(s, dir string) (reference, error) {
 	case "cred":
 		if name != filepath.Base(name) || name == "." || name == ".." {
 			return reference{}, errors.New("the name of a credential holds no slash")
+		}
+	case "secret":
+		if err := CheckName(name); err != nil {
+			return reference{}, errors.New("the name of a secret holds letters, digits, dots, dashes and underscores")
 		}
 	}
 	return r, nil
@@ -140,6 +154,18 @@ func (r reference) read(a access) ([]byte, error) {
 			return nil, fmt.Errorf("read %s: the service manager has passed no credentials", r.where())
 		}
 		r.path = filepath.Join(dir, r.name)
+	case "secret":
+		if r.doc == nil || r.doc.secrets == nil {
+			return nil, fmt.Errorf("read %s: only a running agent opens its secrets", r.where())
+		}
+		b, err := r.doc.secrets(r.name)
+		if err == nil && len(b) == 0 {
+			err = ErrEmpty
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", r.where(), err)
+		}
+		return b, nil
 	case "file":
 	default:
 		return nil, errors.New("read a reference that is not set")

@@ -137,6 +137,21 @@ func size(p *int64, low, high int64) value {
 	}}
 }
 
+// yes takes true or false.
+type yes struct{ to *bool }
+
+func (v yes) decode(d *decoder, n *yaml.Node, path string) {
+	text{want: "true or false", parse: func(s string) error {
+		if s != "true" && s != "false" {
+			return fmt.Errorf("%q is neither true nor false", printable(s))
+		}
+		*v.to = s == "true"
+		return nil
+	}}.decode(d, n, path)
+}
+
+func (v yes) schema() *schema { return &schema{Type: "boolean", Default: *v.to} }
+
 // date takes a day and stores the moment, in UTC, when it is over.
 func date(p *time.Time) value {
 	shape := schema{Type: "string", Format: "date"}
@@ -174,7 +189,10 @@ type source struct {
 }
 
 func (r source) decode(d *decoder, n *yaml.Node, path string) {
-	const want = "file:PATH, env:NAME or cred:NAME"
+	want := "file:PATH, env:NAME or cred:NAME"
+	if r.access == private {
+		want = "file:PATH, env:NAME, cred:NAME or secret:NAME"
+	}
 	s, ok := d.scalar(n, path, want)
 	if !ok {
 		return
@@ -188,6 +206,15 @@ func (r source) decode(d *decoder, n *yaml.Node, path string) {
 		d.mistake(n, path, err.Error(), hint)
 		return
 	}
+	if ref.kind == "secret" {
+		if r.access != private {
+			d.mistake(n, path, "what is public is kept in no secret", "wanted is "+want)
+			return
+		}
+		ref.doc = d.doc
+		*r.to = ref
+		return // the running agent opens it, when it is used
+	}
 	*r.to = ref
 	if _, err := ref.read(r.access); err != nil {
 		d.mistake(n, path, inWords(err), mending(err))
@@ -195,6 +222,9 @@ func (r source) decode(d *decoder, n *yaml.Node, path string) {
 }
 
 func (r source) schema() *schema {
+	if r.access == private {
+		return &schema{Type: "string", Pattern: "^(file|env|cred|secret):.+"}
+	}
 	return &schema{Type: "string", Pattern: "^(file|env|cred):.+"}
 }
 
