@@ -1,5 +1,5 @@
 // Command docgen writes the generated part of docs/: the fault reference, the
-// configuration, the API and the policies, each from the table that the program
+// configuration, the API, the policies and the SSH knowledge base, each from the table that the program
 // itself works by, and the coverage of the requirements from coverage.txt.
 //
 // What people have to write by hand is not here. The program is no part of the
@@ -75,6 +75,7 @@ func generate(root string) (pages, error) {
 	}
 	apiPage(all)
 	policiesPage(all)
+	knowledgePage(all)
 	rows, err := parseCoverage(coverageText)
 	if err != nil {
 		return nil, err

@@ -140,3 +140,51 @@ func policiesPage(all pages) {
 	}
 	all["policies.md"] = t.String()
 }
+
+func knowledgePage(all pages) {
+	t := newText()
+	t.line("# SSH knowledge base\n")
+	t.line("What `allclear probe ssh`, `allclear preflight` and the remedies of `ssh/*` know about algorithms and releases. The data")
+	t.line("is in `internal/sshpolicy/data`, with its sources: the default lists were read from each OpenSSH release from 6.0 on;")
+	t.line("the facts about algorithms follow the knowledge base of ssh-audit 3.4 (MIT, Copyright (C) J. Testa). `allclear preflight")
+	t.line("--policy P` judges every backup target and watched server against a stricter policy, `--server-upgrade` against what")
+	t.line("its software offers by default in the next releases.\n")
+	t.line("## What OpenSSH changed in a server's defaults\n")
+	t.head("Release", "Category", "Added", "Dropped")
+	for _, c := range sshpolicy.DefaultChanges() {
+		t.row(c.Version, string(c.Category), codes(c.Added), codes(c.Dropped))
+	}
+	t.line("\n## Algorithms\n")
+	t.line("*First in*: the first version that has it. *Default until*: the last version that offers it unasked. *Sessions*: whose")
+	t.line("transport can use it (`transport:` of a backup target).")
+	for _, c := range sshpolicy.Categories() {
+		t.line("\n### %s\n", c)
+		t.head("Algorithm", "First in", "Default until", "Broken", "Weak", "Sessions")
+		for _, f := range sshpolicy.Facts() {
+			if f.Category == c {
+				t.row(code(f.Name), versions(f.Since), versions(f.Dropped), strings.Join(f.Broken, ", "), strings.Join(f.Weak, ", "), sessions(f))
+			}
+		}
+	}
+	all["knowledge-base.md"] = t.String()
+}
+
+// versions lists software with a version of it, in the order of its name.
+func versions(of map[string]string) string {
+	var list []string
+	for _, software := range slices.Sorted(maps.Keys(of)) {
+		list = append(list, software+" "+of[software])
+	}
+	return strings.Join(list, ", ")
+}
+
+func sessions(f sshpolicy.Fact) string {
+	var list []string
+	if f.Go {
+		list = append(list, string(sshpolicy.Go))
+	}
+	if f.OpenSSH {
+		list = append(list, string(sshpolicy.OpenSSH))
+	}
+	return strings.Join(list, ", ")
+}
