@@ -1,34 +1,39 @@
 package sshpolicy
 
 import (
+	"bytes"
 	"context"
 	"crypto/fips140"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// session is a key exchange in the library, seen from outside.
-type session struct {
+// exchange is a key exchange in the library, seen from outside.
+type exchange struct {
 	tap      *tap
 	offered  Lists  // by the server
 	policy   Policy // what may be used
 	part     Policy // what the library offers: the policy's part that it can do
 	addr     string
-	key      ssh.PublicKey // proved, nil until then
 	began    time.Time
 	login    *loginTry // nil: stop before the login
 	accepted func(ssh.PublicKey) PinState
+
+	mu  sync.Mutex    // guards key: a server may exchange keys again at any time
+	key ssh.PublicKey // proved, nil until then
 }
 
 // run does the key exchange and, when there is a login and the host key is one
-// that we trust, the login. conn is nil unless the login succeeded.
-func (s *session) run(parent context.Context, r *Result) (conn ssh.Conn, err error) {
+// that we trust, the login. The client is nil unless the login succeeded.
+func (s *exchange) run(parent context.Context, r *Result) (*ssh.Client, error) {
 	config := &ssh.ClientConfig{
 		Config: ssh.Config{
 			KeyExchanges: s.part.KEX, Ciphers: s.part.Ciphers, MACs: s.part.MACs,
@@ -43,29 +48,27 @@ func (s *session) run(parent context.Context, r *Result) (conn ssh.Conn, err err
 		s.tap.stopBeforeLogin()
 	}
 	c, channels, requests, err := ssh.NewClientConn(s.tap, s.addr, config)
+	var client *ssh.Client
 	if err == nil {
-		go ssh.DiscardRequests(requests) // ends with the connection
-		go refuseChannels(channels)      // likewise
-		conn = c
+		client = ssh.NewClient(c, channels, requests) // refuses what a server asks of a client
 	}
-	if done := s.finish(parent, r, err); done != nil {
-		if conn != nil {
-			conn.Close()
+	if wrong := s.finish(parent, r, err); wrong != nil {
+		if client != nil {
+			client.Close()
 		}
-		return nil, done
+		return nil, wrong
 	}
-	return conn, nil
+	return client, nil
 }
 
-func refuseChannels(in <-chan ssh.NewChannel) {
-	for c := range in {
-		// The connection is about to close; a refusal that cannot be sent changes nothing.
-		_ = c.Reject(ssh.Prohibited, "no channels")
+// hostKey is called by the library after it has verified the signature, in the
+// first key exchange and in every later one of the connection.
+func (s *exchange) hostKey(_ string, _ net.Addr, key ssh.PublicKey) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.key != nil && !bytes.Equal(s.key.Marshal(), key.Marshal()) {
+		return errors.New("the server changed its host key within the connection")
 	}
-}
-
-// hostKey is called by the library after it has verified the signature.
-func (s *session) hostKey(_ string, _ net.Addr, key ssh.PublicKey) error {
 	s.key = key
 	if state := s.accepted(key); state != PinMatched && state != PinFirstSeen {
 		s.tap.stopBeforeLogin() // never show a credential to a key that is not pinned
@@ -74,8 +77,10 @@ func (s *session) hostKey(_ string, _ net.Addr, key ssh.PublicKey) error {
 }
 
 // finish fills the result and says what went wrong, if anything.
-func (s *session) finish(parent context.Context, r *Result, err error) error {
+func (s *exchange) finish(parent context.Context, r *Result, err error) error {
 	saw := s.tap.state()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	h := &Handshake{Negotiated: s.negotiated(saw)}
 	r.Handshake = h
 	h.Done = saw.accepted
@@ -106,7 +111,7 @@ func (s *session) finish(parent context.Context, r *Result, err error) error {
 
 // negotiated applies the rule of RFC 4253 section 7.1 to what both sides
 // really sent, not to what we meant to send.
-func (s *session) negotiated(saw seen) Negotiated {
+func (s *exchange) negotiated(saw seen) Negotiated {
 	if saw.ours == nil {
 		return Negotiated{}
 	}
@@ -133,15 +138,19 @@ func (s *session) negotiated(saw seen) Negotiated {
 	return n
 }
 
+// stepPolicy is the step of a CryptoError whose algorithms worked, but may not
+// be used.
+const stepPolicy = "policy"
+
 // outsidePolicy is the assertion after every handshake: nothing was negotiated
 // that the policy does not allow. It cannot fire while the lists above are
 // built from the policy; it is here because the library can replace them.
-func (s *session) outsidePolicy(n Negotiated) error {
+func (s *exchange) outsidePolicy(n Negotiated) error {
 	for _, c := range Categories() {
 		for _, name := range n.algorithms(c) {
 			if name != "" && !slices.Contains(s.policy.List(c), name) {
 				return &CryptoError{
-					Kind: CryptoLibrary, Step: "policy", Negotiated: n,
+					Kind: CryptoLibrary, Step: stepPolicy, Negotiated: n,
 					Err: fmt.Errorf("%s %s was negotiated, policy %s does not allow it", c, name, s.policy.Name),
 				}
 			}
@@ -150,7 +159,7 @@ func (s *session) outsidePolicy(n Negotiated) error {
 	return nil
 }
 
-func (s *session) group(saw seen, kex string) (bits int, chosenBy string) {
+func (s *exchange) group(saw seen, kex string) (bits int, chosenBy string) {
 	if saw.gexGroup != nil {
 		return saw.gexGroup.BitLen(), "server"
 	}
@@ -162,7 +171,7 @@ func (s *session) group(saw seen, kex string) (bits int, chosenBy string) {
 
 // cryptoError says where the key exchange died, from what went over the wire;
 // the library's text is kept but not interpreted.
-func (s *session) cryptoError(saw seen, h *Handshake, err error) *CryptoError {
+func (s *exchange) cryptoError(saw seen, h *Handshake, err error) *CryptoError {
 	e := &CryptoError{
 		Kind: CryptoLibrary, Negotiated: h.Negotiated, GroupBits: h.GroupBits,
 		Server: saw.disconnect, FIPS: fips140.Enabled(), Err: rootCause(err),
@@ -197,7 +206,7 @@ func (s *session) cryptoError(saw seen, h *Handshake, err error) *CryptoError {
 
 // publicValueGood checks the server's Diffie-Hellman value as RFC 4253 section
 // 8 demands (1 < f < p-1); curves are the library's business.
-func (s *session) publicValueGood(saw seen, h *Handshake) bool {
+func (s *exchange) publicValueGood(saw seen, h *Handshake) bool {
 	p := saw.gexGroup
 	if p == nil {
 		switch h.GroupBits {

@@ -149,7 +149,7 @@ func wantsNewPassword(words string) bool {
 }
 
 // failed says why a login did not succeed.
-func (l *loginTry) failed(parent context.Context, s *session, err error) error {
+func (l *loginTry) failed(parent context.Context, s *exchange, err error) error {
 	l.outcome.Method = ""
 	if isTimeout(err) || parent.Err() != nil || len(l.outcome.Offered) == 0 {
 		return connError(parent, "login", s.addr, s.began, err)

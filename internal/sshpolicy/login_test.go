@@ -17,7 +17,7 @@ import (
 	"allclear/internal/sshpolicy"
 )
 
-func newKey(t *testing.T) ssh.Signer {
+func newKey(t testing.TB) ssh.Signer {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

@@ -85,22 +85,10 @@ func newResult(t Target, p Policy) Result {
 
 func (p *prober) probe(ctx context.Context, t Target) Result {
 	began := time.Now()
-	r := newResult(t, p.Policy)
-	r.Categories, _ = Judge(Lists{}, p.Policy)
-	r.LoginWanted = p.Login != nil
-	types := pinnedTypes(p.Pins, p.TypeHints)
-	err := p.connect(ctx, &r, p.asking(types, p.part.KEX))
-	for p.bareFingerprint() && err == nil && r.HostKey != nil && r.HostKey.Pin == PinChanged {
-		tried := append(types, r.HostKey.Type)
-		next := otherType(r.Offer.HostKey, p.part.HostKeys, tried)
-		if next == "" {
-			break
-		}
-		types = append([]string{next}, tried...)
-		err = p.connect(ctx, &r, p.asking(types, p.part.KEX))
-	}
-	if err == nil {
-		err = p.judgeHostKey(&r)
+	r := p.blank(t)
+	client, err := p.look(ctx, &r, p.part.KEX)
+	if client != nil {
+		client.Close() // the login was all that was asked for
 	}
 	if err != nil {
 		r.fail(err)
@@ -112,6 +100,34 @@ func (p *prober) probe(ctx context.Context, t Target) Result {
 	r.Remedy = remedies(r, p.Policy)
 	r.DurationMS = time.Since(began).Milliseconds()
 	return r
+}
+
+// blank is the result of a look that has seen nothing yet.
+func (p *prober) blank(t Target) Result {
+	r := newResult(t, p.Policy)
+	r.Categories, _ = Judge(Lists{}, p.Policy)
+	r.LoginWanted = p.Login != nil
+	return r
+}
+
+// look connects, again for each type of host key while a bare fingerprint fits
+// none, and judges the key. The client is nil unless a login succeeded.
+func (p *prober) look(ctx context.Context, r *Result, kex []string) (*ssh.Client, error) {
+	types := pinnedTypes(p.Pins, p.TypeHints)
+	client, err := p.connect(ctx, r, p.asking(types, kex))
+	for p.bareFingerprint() && err == nil && r.HostKey != nil && r.HostKey.Pin == PinChanged {
+		tried := append(types, r.HostKey.Type)
+		next := otherType(r.Offer.HostKey, p.part.HostKeys, tried)
+		if next == "" {
+			break
+		}
+		types = append([]string{next}, tried...)
+		client, err = p.connect(ctx, r, p.asking(types, kex))
+	}
+	if err == nil {
+		err = p.judgeHostKey(r)
+	}
+	return client, err
 }
 
 // asking is the library's part of the policy with the host keys of these types
@@ -171,28 +187,42 @@ func (p *prober) pinState(key ssh.PublicKey) PinState {
 // errLookTimeout is the cause of a context that ended by our own deadline.
 var errLookTimeout = errors.New("the look took too long")
 
-// connect makes one connection and fills the result as far as it comes.
-func (p *prober) connect(parent context.Context, r *Result, part Policy) error {
+// connect makes one connection and fills the result as far as it comes. The
+// client is nil unless a login succeeded; it then has no deadline any more and
+// outlives parent.
+func (p *prober) connect(parent context.Context, r *Result, part Policy) (*ssh.Client, error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(parent, p.Timeout, errLookTimeout)
 	defer cancel()
 	r.Connections++
 	conn, err := p.Dial(ctx, "tcp", r.Address)
 	if err != nil {
-		return connError(parent, "connect", r.Address, began, err)
+		return nil, connError(parent, "connect", r.Address, began, err)
 	}
-	defer conn.Close()
 	r.Reachable = true
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return connError(parent, "connect", r.Address, began, err)
-		}
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		conn.Close()
+		return nil, connError(parent, "connect", r.Address, began, err)
 	}
 	// The deadline above ends a look that takes too long, and says so; only the
 	// caller's own end closes the connection under it.
 	stop := context.AfterFunc(parent, func() { conn.Close() })
-	defer stop()
+	client, err := p.converse(parent, r, conn, part, began)
+	if !stop() && err == nil {
+		err = connError(parent, "login", r.Address, began, context.Cause(parent))
+	}
+	if client != nil && err == nil {
+		if err = conn.SetDeadline(time.Time{}); err == nil {
+			return client, nil
+		}
+	}
+	conn.Close()
+	return nil, err
+}
 
+// converse speaks SSH on a connection as far as the options want it.
+func (p *prober) converse(parent context.Context, r *Result, conn net.Conn, part Policy, began time.Time) (*ssh.Client, error) {
 	in := newReader(conn)
 	// A server that turns us away may have closed already; what it said is still
 	// to be read, so a failed write is no verdict.
@@ -201,20 +231,20 @@ func (p *prober) connect(parent context.Context, r *Result, part Policy) error {
 	r.Banner, r.Server = o.version, ParseSoftware(o.version)
 	r.Software = r.Server.Name
 	if err != nil {
-		return p.offerError(parent, r, began, err)
+		return nil, p.offerError(parent, r, began, err)
 	}
 	gaps := p.judge(r, o.lists)
 	if len(gaps) > 0 {
-		return &NegotiationError{Policy: p.Policy.Name, Software: r.Server, Gaps: gaps}
+		return nil, &NegotiationError{Policy: p.Policy.Name, Software: r.Server, Gaps: gaps}
 	}
 	if p.OfferOnly {
-		return nil
+		return nil, nil
 	}
 	if why := p.cannotTry(o.lists, part); why != "" {
 		r.Handshake = &Handshake{Why: why}
-		return nil
+		return nil, nil
 	}
-	s := &session{
+	s := &exchange{
 		tap: newTap(conn, in.in, o), offered: o.lists, policy: p.Policy, part: part,
 		addr: r.Address, began: began, accepted: p.pinState,
 	}
@@ -222,18 +252,15 @@ func (p *prober) connect(parent context.Context, r *Result, part Policy) error {
 }
 
 // exchange runs the key exchange, and the login if there is one.
-func (p *prober) exchange(parent context.Context, r *Result, s *session) error {
+func (p *prober) exchange(parent context.Context, r *Result, s *exchange) (*ssh.Client, error) {
 	if p.Login != nil {
 		s.login = newLogin(*p.Login)
 	}
-	conn, err := s.run(parent, r)
-	if conn != nil {
-		conn.Close()
-	}
+	client, err := s.run(parent, r)
 	if s.login != nil && (s.login.outcome.OK || len(s.login.outcome.Offered) > 0) {
 		r.Auth = &s.login.outcome
 	}
-	return err
+	return client, err
 }
 
 // offerError completes an error from before the key exchange.

@@ -66,7 +66,7 @@ func (p *prober) proveOne(ctx context.Context, t Target, r *Result, part Policy)
 	without := *p // the credential is not needed for this
 	without.Login = nil
 	one := newResult(t, p.Policy)
-	err := without.connect(ctx, &one, part)
+	_, err := without.connect(ctx, &one, part)
 	r.Connections += one.Connections
 	proof := Proof{Algorithm: part.KEX[0], Outcome: ProofOK, DurationMS: time.Since(began).Milliseconds()}
 	if h := one.Handshake; h != nil {

@@ -36,13 +36,19 @@ type Result struct {
 	Handshake    *Handshake   `json:"handshake,omitempty"`       // nil when not tried
 	Auth         *AuthOutcome `json:"auth,omitempty"`            // nil without a login
 	Proofs       []Proof      `json:"proofs,omitempty"`
-	Connections  int          `json:"connections"` // TCP connections this look made
-	DurationMS   int64        `json:"duration_ms"`
+	// Fallback lists the key exchanges that died before one worked, or before
+	// there was none left to try. Only a session falls back; a look does not.
+	Fallback    []Proof `json:"fallback,omitempty"`
+	Connections int     `json:"connections"` // TCP connections this look made
+	DurationMS  int64   `json:"duration_ms"`
 
 	Err error `json:"-"` // typed; Classify gives Code and Qualifier
 	// LoginWanted: a login was asked for. When it was not reached, Auth is nil
 	// and the login stays unjudged.
 	LoginWanted bool `json:"-"`
+	// Culprit is the error of the first key exchange that died, also where the
+	// next one worked; nil when none died or nothing fell back.
+	Culprit *CryptoError `json:"-"`
 }
 
 // Negotiated are the algorithms of one key exchange, directions apart. A MAC
@@ -136,12 +142,17 @@ func (r Result) Judged() []Judgement {
 		}
 		return reached
 	}
+	done := r.Handshake != nil && r.Handshake.Done
 	_ = judge(CodeNameNotResolved, r.Reachable || r.Code == CodeUnreachable) &&
 		judge(CodeUnreachable, r.Reachable) &&
 		judge(CodeNotSSH, r.Offer != nil) &&
 		judge(CodeNoCommonAlgorithm, r.Offer != nil) &&
-		judge(CodeCryptoError, r.Handshake != nil && r.Handshake.Done)
-	if k := r.HostKey; k != nil && k.Pin != PinNotChecked && r.Code != CodeCryptoError {
+		(r.Culprit != nil || judge(CodeCryptoError, done))
+	if r.Culprit != nil {
+		_, kind := r.Culprit.Fault()
+		all = append(all, Judgement{Code: CodeCryptoError, Verdict: Present, Qualifier: kind, Err: r.Culprit})
+	}
+	if k := r.HostKey; k != nil && k.Pin != PinNotChecked && (r.Code != CodeCryptoError || done && r.Culprit != nil) {
 		judge(CodeHostKeyUnknown, true)
 		judge(CodeHostKeyChanged, true)
 	}
@@ -208,6 +219,10 @@ func (r Result) errorFacts(set func(key, value string)) {
 		set("looks_like", e.Guess)
 		set("why", e.Why)
 	case *CryptoError:
+		if used := r.used(); used != "" && used != e.Negotiated.KEX {
+			set("kex", e.Negotiated.KEX) // the fault is about this one
+			set("kex_used", used)
+		}
 		set("step", e.Step)
 		set("server_said", e.Server)
 		set("fips_mode", strconv.FormatBool(e.FIPS))
@@ -220,6 +235,14 @@ func (r Result) errorFacts(set func(key, value string)) {
 		set("methods_tried", strings.Join(e.Outcome.Tried, ", "))
 		set("server_said", e.Outcome.Message)
 	}
+}
+
+// used is the key exchange that a session fell back to, or "".
+func (r Result) used() string {
+	if r.Culprit == nil || r.Handshake == nil || !r.Handshake.Done {
+		return ""
+	}
+	return r.Handshake.Negotiated.KEX
 }
 
 // Readings are the findings that change from look to look.
