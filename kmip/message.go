@@ -314,6 +314,12 @@ func (r *Response) Decode(b []byte) error {
 // decoders are what a message is read with; a client keeps them.
 type decoders struct{ message, payload dec }
 
+// reset lets go of the message.
+func (ds *decoders) reset() {
+	ds.message.Reset(nil)
+	ds.payload.Reset(nil)
+}
+
 func (r *Response) decode(b []byte, ds *decoders) error {
 	*r = Response{}
 	if err := ttlv.Check(b); err != nil {
