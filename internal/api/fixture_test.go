@@ -77,6 +77,29 @@ func (d *demo) Views() []subsystem.View {
 	}}}
 }
 
+func (d *demo) Downloads() []subsystem.Download {
+	return []subsystem.Download{{
+		Path: "bytes", Role: subsystem.Admin, Type: "application/octet-stream",
+		Send: func(ctx context.Context, q url.Values, w io.Writer) error {
+			if q.Get("of") == "" {
+				return errors.New("bytes of what?")
+			}
+			for i := range 3 {
+				if _, err := fmt.Fprintf(w, "%d of %s\n", i, q.Get("of")); err != nil {
+					return err
+				}
+				if q.Get("of") == "crack" {
+					return errors.New("cracked")
+				}
+			}
+			if q.Get("of") == "for-ever" {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		},
+	}}
+}
+
 func (d *demo) Streams() []subsystem.Stream {
 	return []subsystem.Stream{{Path: "beats", Role: subsystem.Viewer, Open: func(ctx context.Context, q url.Values) (iter.Seq2[any, error], error) {
 		if q.Get("refuse") != "" {

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/http"
 	"strings"
+	"time"
 
 	"allclear/internal/subsystem"
 	"allclear/internal/wire"
@@ -32,6 +33,15 @@ func mounted(sub subsystem.Subsystem) []Route {
 				Method: "GET", Path: base + strings.TrimPrefix(stream.Path, "/"), Role: stream.Role, Door: Socket,
 				Doc:    "stream of subsystem " + sub.Name() + ", one JSON object a line",
 				stream: func(s *Server, w http.ResponseWriter, r *http.Request) error { return s.follow(w, r, stream) },
+			})
+		}
+	}
+	if v, ok := sub.(subsystem.Downloader); ok {
+		for _, d := range v.Downloads() {
+			all = append(all, Route{
+				Method: "GET", Path: base + strings.TrimPrefix(d.Path, "/"), Role: d.Role, Door: Socket, Change: true,
+				Doc:    "download of subsystem " + sub.Name() + ", " + d.Type,
+				stream: func(s *Server, w http.ResponseWriter, r *http.Request) error { return s.download(w, r, d) },
 			})
 		}
 	}
@@ -89,4 +99,45 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, sub, action string)
 		out, events, err := s.opts.Agent.Do(ctx, sub, action, in, func(p wire.Progress) { tell(wire.ActionLine{Progress: &p}) })
 		return wire.ActionLine{Done: true, Result: out, Events: events}, err
 	}, func(e *wire.Error) any { return wire.ActionLine{Error: e} })
+}
+
+// download writes a subsystem's bytes as they come.
+func (s *Server) download(w http.ResponseWriter, r *http.Request, d subsystem.Download) error {
+	release, err := s.place()
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	go func() {
+		select {
+		case <-s.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return d.Send(ctx, r.URL.Query(), &bytesOut{w: w, kind: d.Type})
+}
+
+// downloadWait is how long a reader may take for one piece: it writes it to a
+// disk that may be slow, or waits for a person.
+const downloadWait = 5 * time.Minute
+
+// bytesOut begins an answer with its first byte. A reader that does not take a
+// piece within downloadWait is cut off.
+type bytesOut struct {
+	w     http.ResponseWriter
+	kind  string
+	begun bool
+}
+
+func (b *bytesOut) Write(p []byte) (int, error) {
+	if !b.begun {
+		b.begun = true
+		b.w.Header().Set("Content-Type", b.kind)
+		b.w.Header().Set("Cache-Control", "no-store")
+	}
+	_ = http.NewResponseController(b.w).SetWriteDeadline(time.Now().Add(downloadWait)) // only recorders refuse it
+	return b.w.Write(p)
 }

@@ -6,6 +6,7 @@ package subsystem
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"iter"
 	"net/url"
 
@@ -76,6 +77,17 @@ type Stream struct {
 	Open func(ctx context.Context, q url.Values) (iter.Seq2[any, error], error)
 }
 
+// Download is a long answer of bytes, such as files to restore. It is audited.
+type Download struct {
+	Path string
+	Role Role
+	Type string // the media type
+	// Send writes the answer. An error before the first byte is the answer; what
+	// is written must end with a mark of its own, so that a reader tells a whole
+	// answer from one that was cut off.
+	Send func(ctx context.Context, q url.Values, w io.Writer) error
+}
+
 // Drill breaks a real thing in a private lab so that the real check finds it.
 // It never judges: the check does.
 type Drill struct {
@@ -95,6 +107,8 @@ type (
 	Shower interface{ Views() []View }
 	// Streamer has streams.
 	Streamer interface{ Streams() []Stream }
+	// Downloader has downloads.
+	Downloader interface{ Downloads() []Download }
 	// Driller has drills. Each call makes fresh ones: a drill keeps what it
 	// prepared between its steps.
 	Driller interface{ Drills() []Drill }

@@ -177,3 +177,18 @@ func (c *Client) Do(ctx context.Context, subsystem, action string, in any, progr
 	})
 	return end, err
 }
+
+// Download asks a subsystem for bytes; the caller closes them. That they ended
+// does not say that they are whole: what they hold does.
+func (c *Client) Download(ctx context.Context, subsystem, path string, q url.Values) (io.ReadCloser, error) {
+	resp, err := c.open(ctx, http.MethodGet, "/v1/"+url.PathEscape(subsystem)+"/"+path+"?"+q.Encode(), nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// View asks a subsystem for one of its views and reads it into out.
+func (c *Client) View(ctx context.Context, subsystem, path string, q url.Values, out any) error {
+	return c.call(ctx, http.MethodGet, "/v1/"+url.PathEscape(subsystem)+"/"+path+"?"+q.Encode(), nil, out)
+}
