@@ -20,7 +20,7 @@ const (
 // sshFacts are the sense keys that every look at an SSH server may use.
 var sshFacts = []string{
 	"address", "host", "policy", "banner", "software", "missing",
-	"kex_offered", "kex_allowed", "kex_smallest",
+	"kex_offered", "kex_allowed", "kex_smallest", "kex_used",
 	"host_key_offered", "host_key_allowed", "host_key_smallest",
 	"cipher_offered", "cipher_allowed", "cipher_smallest",
 	"cipher_c2s_offered", "cipher_c2s_allowed", "cipher_c2s_smallest",

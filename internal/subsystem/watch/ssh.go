@@ -70,15 +70,20 @@ func (l *sshLook) run(ctx context.Context, r *check.Report) {
 		o.Login = &login.login
 	}
 	result := sshpolicy.Probe(ctx, sshpolicy.Target{Name: l.item.Name, Addr: l.item.Address}, o)
+	l.conclude(r, &result, login)
+}
+
+// conclude says what a connection has shown, whoever made it.
+func (l *sshLook) conclude(r *check.Report, result *sshpolicy.Result, login *attempt) {
 	if result.Inconclusive {
 		for _, code := range sshCodes() { // we could not look: that says nothing of the server
 			r.Unknown(code, result.Error)
 		}
 		return
 	}
-	l.w.remember(&result)
-	forgotten := l.rememberKey(&result)
-	l.judge(r, &result, login)
+	l.w.remember(result)
+	forgotten := l.rememberKey(result)
+	l.judge(r, result, login)
 	if forgotten != nil {
 		r.Unknown(CodeHostKeyChanged, forgotten.Error())
 	}

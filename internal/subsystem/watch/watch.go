@@ -87,6 +87,8 @@ type Watch struct {
 	opts  Options
 	seen  map[string]sighting // the newest offer of each SSH server, by name
 	locks map[string]*lockout // by name of the SSH server
+
+	reported chan reported
 }
 
 // sighting is an offer and when it was read.
@@ -97,7 +99,7 @@ type sighting struct {
 
 // New returns a watch over what opts name.
 func New(opts Options) *Watch {
-	return &Watch{opts: opts, seen: map[string]sighting{}, locks: map[string]*lockout{}}
+	return &Watch{opts: opts, seen: map[string]sighting{}, locks: map[string]*lockout{}, reported: make(chan reported, maxReported)}
 }
 
 // Configure replaces what is watched. What is known of things that are gone is
@@ -172,12 +174,6 @@ func (w *Watch) Checks() []check.Check {
 		all = append(all, certificateCheck(item))
 	}
 	return all
-}
-
-// Run implements subsystem.Subsystem; the checks do all the work.
-func (w *Watch) Run(ctx context.Context, _ check.Sink) error {
-	<-ctx.Done()
-	return nil
 }
 
 // Describe implements subsystem.Describer.

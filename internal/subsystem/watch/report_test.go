@@ -1,0 +1,68 @@
+package watch_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"allclear/internal/fault"
+	"allclear/internal/lab"
+	"allclear/internal/sshpolicy"
+	"allclear/internal/subsystem/watch"
+)
+
+// TestAConnectionOfSomebodyElseCountsAsALook: the users of a server report what
+// they meet, and the guard against locked accounts counts them too.
+func TestAConnectionOfSomebodyElseCountsAsALook(t *testing.T) {
+	w := newWorld(t)
+	_, item := w.sshServer(lab.SSHOptions{Passwords: map[string]string{"backup": "right"}})
+	login, _ := account(t, "wrong")
+	item.Login = login
+	sub := watch.New(watch.Options{SSH: []watch.SSH{item}})
+	id := w.add(sub.Checks()[0])
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := sub.Run(ctx, w.sched); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	defer running.Wait()
+	defer stop()
+
+	connect := func(password string) sshpolicy.Result {
+		return sshpolicy.Probe(t.Context(), sshpolicy.Target{Name: "nas1", Addr: item.Address}, sshpolicy.Options{
+			Policy: item.Policy, Pins: item.Pins, CheckKey: true, Timeout: item.Timeout,
+			Login: &sshpolicy.Login{User: "backup", Password: sshpolicy.Secret(password)},
+		})
+	}
+	elsewhere := connect("right")
+	elsewhere.Address = "127.0.0.1:1"
+	sub.Report("nas1", elsewhere)          // another server under this name
+	sub.Report("nobody", connect("right")) // a name that is not watched
+	for range 3 {
+		sub.Report("nas1", connect("wrong"))
+	}
+	w.until(func() bool {
+		v, _ := w.view(watch.CodeAuthFailed, "nas1")
+		return v.Active && v.Sense.Get("failures") == "3"
+	})
+	if got := verdicts(w.look(id, fault.TriggerTimer), "nas1")[string(watch.CodeAuthFailed)]; got != fault.Unknown {
+		t.Errorf("the timer's look is %v, want it held back", got)
+	}
+	sub.Report("nas1", connect("right"))
+	w.until(func() bool { v, _ := w.view(watch.CodeAuthFailed, "nas1"); return !v.Active })
+}
+
+// until waits for what another goroutine does.
+func (w *world) until(done func() bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !done() {
+		if time.Now().After(deadline) {
+			w.t.Fatal("it has not happened")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
