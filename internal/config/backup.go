@@ -33,6 +33,7 @@ type Target struct {
 	Password  Secret
 	HostKeys  HostKeys // never TrustFirst
 	Policy    string
+	Planned   string // a tighter policy to come; "" means none
 	Protocol  string // one of the Protocol constants
 	Transport string // one of the Transport constants
 	Path      string // the folder there; relative to the account's own when it does not begin with /
@@ -63,9 +64,13 @@ type Job struct {
 	Profile       string   // ProfileFull or ProfileConfig
 	Command       []string // an argv, never a shell; of archives
 	RunAs         string   // who runs Command; needed when the agent is root
+	StoreAs       string   // the name of the command's output in the archive; "" means the job's
 	Target        string   // the name of a target
 	Schedule      string   // cron, five fields or @hourly and the like; "" runs on demand only. Its form is judged by app
 	Jitter        time.Duration
+	Window        string // "22:00-06:00": scheduled runs begin inside only; its form is judged by app
+	Disabled      string // why the schedule is not followed; "" means that it is
+	Tries         int
 	Keep          Keep
 	Overdue       time.Duration // age of the last verified copy that is a fault; 0: twice the schedule's longest gap
 	Timeout       time.Duration // of a whole run; 0: none
@@ -89,7 +94,7 @@ func defaultTarget() Target {
 }
 
 func defaultJob() Job {
-	return Job{Profile: ProfileFull, ReadBack: 2, FullRead: 30 * day, Drill: 7 * day}
+	return Job{Profile: ProfileFull, Tries: 3, ReadBack: 2, FullRead: 30 * day, Drill: 7 * day}
 }
 
 func (b *Backup) keys() []key {
@@ -108,6 +113,7 @@ func (t *Target) keys() []key {
 		{name: "password", value: source{&t.Password.ref, private}, doc: "Reference to the password."},
 		{name: "host_keys", value: hostKeys{&t.HostKeys}, doc: "Pins of the server's host keys. \"allclear backup trust\" stores one too."},
 		{name: "policy", value: anyText(&t.Policy, "the name of a policy", checkWord), doc: "The algorithm policy of every connection to it."},
+		{name: "next_policy", value: anyText(&t.Planned, "the name of a policy", checkWord), doc: "A tighter policy to come: a warning while the server would not meet it."},
 		{name: "protocol", value: word(&t.Protocol, ProtocolSFTP, ProtocolSCP, ProtocolAny), doc: "How files travel. any: SFTP, and SCP where the server has no SFTP, which the run says."},
 		{name: "transport", value: word(&t.Transport, TransportGo, TransportOpenSSH), doc: "Whose SSH: the program's own, or the ssh command of this host (keys only)."},
 		{name: "path", required: true, value: anyText(&t.Path, "a folder at the target such as /srv/backup", checkRemote), doc: "the folder there that takes the copies"},
@@ -153,9 +159,13 @@ func (j *Job) keys() []key {
 			value: texts{&j.Command, func(s *string) value { return anyText(s, "a word of the command", nil) }},
 		},
 		{name: "run_as", value: anyText(&j.RunAs, "a user name", checkUser), doc: "The user who runs the command; needed when the agent is root."},
+		{name: "store_as", value: anyText(&j.StoreAs, "a file name", CheckName), doc: "The name of the command's output in the archive. The job's, when left out."},
 		{name: "target", required: true, value: anyText(&j.Target, "the name of a target", checkWord), doc: "the target that keeps the copies"},
 		{name: "schedule", value: anyText(&j.Schedule, `a schedule such as "0 2 * * *" or @daily`, checkFilled), doc: "When it runs, in local time. On demand only, when left out."},
 		{name: "jitter", value: span(&j.Jitter, 0, day), doc: "Starts up to so much later, differently each time."},
+		{name: "window", value: anyText(&j.Window, "a time of day such as 22:00-06:00", checkFilled), doc: "Scheduled runs begin inside only."},
+		{name: "disabled", value: anyText(&j.Disabled, "a sentence", checkFilled), doc: "Why the schedule is not followed for now. Copies still grow overdue."},
+		{name: "tries", value: integer(&j.Tries, 1, 10), doc: "How often a run is tried; a refused login at most 3 times."},
 		{name: "keep", value: nested{&j.Keep}, doc: "Which copies are kept. Every one, when left out."},
 		{name: "overdue", value: span(&j.Overdue, time.Minute, 365*day), doc: "Age of the last verified copy that is a fault. Twice the schedule's longest gap, when left out."},
 		{name: "timeout", value: span(&j.Timeout, time.Minute, 30*day), doc: "The longest that a run may take. As long as it makes progress, when left out."},
@@ -179,8 +189,10 @@ func (j *Job) check(d *decoder, path string) {
 	case command && j.Profile == ProfileConfig:
 		d.together(path, []string{"profile", "command"}, "the output of a command has no profile", "remove profile")
 	}
-	if !command && j.RunAs != "" {
-		d.wrong.Add(path+".run_as", "there is no command to run", "remove it, or add command:")
+	for key, set := range map[string]bool{"run_as": j.RunAs != "", "store_as": j.StoreAs != ""} {
+		if set && !command {
+			d.wrong.Add(path+"."+key, "there is no command to run", "remove it, or add command:")
+		}
 	}
 }
 
