@@ -73,6 +73,9 @@ func Dial(ctx context.Context, t Target, o DialOptions) (*Session, Result, error
 		r.fail(err)
 		return nil, r, err
 	}
+	if o.Transport == OpenSSH {
+		return dialOpenSSH(ctx, t, o)
+	}
 	return dialGo(ctx, t, o)
 }
 

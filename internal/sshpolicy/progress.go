@@ -77,7 +77,7 @@ type guard struct {
 	m     *meter
 	small bool
 
-	mu    sync.Mutex // guards the fields below
+	mu      sync.Mutex // guards the fields below
 	idle    *time.Timer
 	grace   *time.Timer
 	resting bool

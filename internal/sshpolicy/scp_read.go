@@ -177,4 +177,3 @@ func quote(p string) string {
 	}
 	return "'" + strings.ReplaceAll(p, "'", `'\''`) + "'"
 }
-

@@ -72,6 +72,9 @@ const subsystemRefused = "subsystem request failed"
 
 // notStarted says why the program behind the subsystem does not speak SFTP.
 func (f *SFTP) notStarted(ctx context.Context, err error) error {
+	if f.s.Transport() == OpenSSH && strings.Contains(f.channel.err.String(), subsystemRefused) {
+		return &FileError{Op: "start", Path: "sftp", Kind: FileUnsupported, Err: ErrNoSFTP}
+	}
 	ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	if f.s.Err() != nil || ctx.Err() != nil || !ended {
 		e := f.fail(ctx, "start", "sftp", err)
