@@ -6,8 +6,7 @@
 // copying; neither uses reflection. [Check] tells whether bytes are one well-formed
 // item; everything is bounded by [MaxSize] and [MaxDepth] before anything is
 // allocated, and no input makes this package panic. [Text] renders an item for
-// people, [MarshalXML] and [UnmarshalXML] speak the XML encoding of the OASIS
-// test cases.
+// people.
 //
 // What a KMIP message may contain is not here but in package kmip.
 package ttlv

@@ -1,0 +1,28 @@
+package kmip_test
+
+import (
+	"cmp"
+	"flag"
+	"testing"
+
+	"allclear/kmip/internal/oasis"
+)
+
+var oasisDir = flag.String("oasis", "", "folder of other OASIS KMIP 1.x cases")
+
+func TestOASISCasesRoundTripToTheByte(t *testing.T) {
+	cases, err := oasis.Folder(cmp.Or(*oasisDir, "testdata/oasis-1.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *oasisDir == "" && len(cases) != 84 {
+		t.Errorf("%d cases, there are 84", len(cases))
+	}
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) {
+			if err := oasis.Codec(c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
