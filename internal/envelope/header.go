@@ -84,7 +84,7 @@ func decode(id string, content []byte) (*stored, error) {
 		return nil, &DamageError{Name: id, Err: errors.New("its MAC is not 64 hexadecimal digits")}
 	}
 	s := &stored{text: text, mac: m}
-	if err := decodeCanonical(text, &s.header); err != nil {
+	if err := DecodeCanonical(text, &s.header); err != nil {
 		return nil, &DamageError{Name: id, Err: err}
 	}
 	if err := s.valid(id); err != nil {
@@ -93,8 +93,9 @@ func decode(id string, content []byte) (*stored, error) {
 	return s, nil
 }
 
-// decodeCanonical decodes text into v, which must encode to exactly text again.
-func decodeCanonical(text []byte, v any) error {
+// DecodeCanonical decodes one line of JSON into v, which must encode to exactly these bytes again: unknown, repeated or
+// reordered keys, white space and other spellings of a value are refused. It is for files that only we write.
+func DecodeCanonical(text []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {

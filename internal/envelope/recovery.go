@@ -78,7 +78,7 @@ func (k *Keeper) Recovery() (Recovery, error) {
 
 func decodeRecovery(content []byte) (Recovery, error) {
 	var r Recovery
-	err := decodeCanonical(content, &r)
+	err := DecodeCanonical(content, &r)
 	if err == nil {
 		err = r.valid()
 	}
