@@ -18,8 +18,9 @@ type Skipper interface {
 
 // Need skips the test unless the machine has all that is named: "root" (effective uid 0), "loop" (root and loop
 // devices to mount), "fuse" (root and /dev/fuse), "netns" (root and ip, to make network namespaces), "ipv6" (a loopback
-// address ::1), "soak" (asked for by ALLCLEAR_SOAK=1: tests of many minutes), or a program's name. The skip says what
-// is missing as "needs: a, b"; the run of all tests lists these at its end and fails on one that the machine could meet.
+// address ::1), "soak" (asked for by ALLCLEAR_SOAK=1: tests of many minutes), a program's name, or the path of a file.
+// The skip says what is missing as "needs: a, b"; the run of all tests lists these at its end and fails on one that the
+// machine could meet.
 func Need(t Skipper, what ...string) {
 	t.Helper()
 	if missing := Missing(what...); len(missing) > 0 {
@@ -53,6 +54,10 @@ func met(need string) bool {
 	case "netns":
 		_, err := os.Stat("/proc/self/ns/net")
 		return err == nil && met("root") && met("ip")
+	}
+	if strings.HasPrefix(need, "/") {
+		_, err := os.Stat(need)
+		return err == nil
 	}
 	return Program(need) != ""
 }

@@ -82,6 +82,28 @@ func startProcess(ctx context.Context, ready, program string, args ...string) (*
 	}
 }
 
+// listening waits until the program takes connections at addr: some say that
+// they run before they listen.
+func (p *process) listening(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-again.C:
+		case <-p.exited:
+			return fmt.Errorf("%w: %s", errExited, lastLine(p.log()))
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("%s does not listen at %s: %w", p.cmd.Path, addr, err), p.stop())
+		}
+	}
+}
+
 func (p *process) keep(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

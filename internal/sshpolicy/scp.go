@@ -35,6 +35,11 @@ func (s *Session) SCP(ctx context.Context, folder string) (*SCP, error) {
 	if s.Transport() == OpenSSH {
 		return nil, &FileError{Op: "start", Path: "scp", Kind: FileUnsupported, Err: errors.New("the openssh transport carries SFTP only")}
 	}
+	if s.result.Server.Family == "proftpd" {
+		// mod_sftp keeps the options of one scp for the next in the same
+		// connection (scp_opts in its scp.c): after a read, a write sends.
+		return nil, &FileError{Op: "start", Path: "scp", Kind: FileUnsupported, Err: errors.New("ProFTPD's mod_sftp mixes up reading and writing by SCP within a connection; use SFTP there")}
+	}
 	folder, err := folderName(folder)
 	if err != nil {
 		return nil, err

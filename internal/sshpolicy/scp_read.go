@@ -117,8 +117,19 @@ func (s *scpReader) end() error {
 	return io.EOF
 }
 
+// scpDrain is how much of a file is read for nothing rather than ending the
+// program in the middle.
+const scpDrain = 4 << 20
+
 // Close implements io.Closer.
 func (s *scpReader) Close() error {
+	if rest := s.left + max(0, s.after); s.err == nil && rest < scpDrain || errors.Is(s.err, io.EOF) && s.after > 0 && s.after < scpDrain {
+		g := s.r.f.s.guard(s.r.ctx, s.r.m, false)
+		if _, err := io.CopyN(io.Discard, s.r.out, rest); err == nil && s.r.ack() == nil && s.r.say("\x00") == nil {
+			s.r.dismiss()
+		}
+		g.release()
+	}
 	s.r.ch.close()
 	s.err = errReaderClosed
 	return nil

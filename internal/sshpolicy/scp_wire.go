@@ -158,6 +158,15 @@ func (r *scpRun) finish() error {
 	return err
 }
 
+// dismiss lets a program end by itself whose status means nothing, because we
+// refused what it wanted to send. AsyncSSH ends the whole connection when the
+// channel is closed instead.
+func (r *scpRun) dismiss() {
+	_ = r.ch.in.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(r.out, scpOutput))
+	_ = r.ch.ended()
+}
+
 // send stores size bytes of from at target; full is what errors call it.
 func (f *SCP) send(ctx context.Context, full, target string, from io.Reader, size int64) (int64, error) {
 	base := path.Base(full)
@@ -314,17 +323,15 @@ func (r *scpRun) walk(visit func(depth int, info scpInfo) bool) error {
 			} else {
 				answer = "\x01not now\n"
 			}
-			if depth == 0 {
-				return nil // the entry itself was all
-			}
 		default:
 			return &refusal{fmt.Sprintf("said %q where SCP belongs", string(b)+line)}
 		}
-		if depth == 0 && b == 'E' {
-			return nil
-		}
 		if err := r.say(answer); err != nil {
 			return err
+		}
+		if depth == 0 && b != 'T' { // the entry itself was all, or its end
+			r.dismiss()
+			return nil
 		}
 	}
 	return &refusal{fmt.Sprintf("lists more than %d entries", scpMaxAll)}

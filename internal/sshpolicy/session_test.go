@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -112,30 +113,33 @@ func contract(t *testing.T, files sshpolicy.Files, dir string) {
 	if err := files.Mkdir(ctx, "a/b"); err != nil {
 		t.Errorf("a folder that exists: %v", err)
 	}
-	for _, size := range []int{0, 1, 255 << 10, 255<<10 + 1, 5<<20 + 17} {
-		data := random(size)
-		n, err := files.Save(ctx, "a/b/file", bytes.NewReader(data), int64(size))
+	for i, size := range []int{0, 1, 255 << 10, 255<<10 + 1, 5<<20 + 17} {
+		data, name := random(size), fmt.Sprint("a/b/file", i)
+		n, err := files.Save(ctx, name, bytes.NewReader(data), int64(size))
 		if err != nil || n != int64(size) {
 			t.Fatalf("%d bytes: stored %d, %v", size, n, err)
 		}
-		stored, err := os.ReadFile(filepath.Join(dir, "a/b/file"))
+		stored, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil || !bytes.Equal(stored, data) {
 			t.Fatalf("%d bytes: the server holds %d others (%v)", size, len(stored), err)
 		}
-		part(t, files, data, 0, -1)
-		part(t, files, data, 0, int64(size))
-		part(t, files, data, int64(size)/3, int64(size)/2)
-		info, err := files.Stat(ctx, "a/b/file")
-		if err != nil || info.Size() != int64(size) || info.IsDir() || info.Mode().Perm() != 0o600 {
+		part(t, files, name, data, 0, -1)
+		part(t, files, name, data, 0, int64(size))
+		part(t, files, name, data, int64(size)/3, int64(size)/2)
+		info, err := files.Stat(ctx, name)
+		if err != nil || info.Size() != int64(size) || info.IsDir() {
 			t.Errorf("stat %v, %v", info, err)
 		}
+	}
+	if info, err := os.Stat(filepath.Join(dir, "a/b/file0")); err != nil || files.Protocol() == sshpolicy.ProtocolSFTP && info.Mode().Perm() != 0o600 {
+		t.Errorf("others may read what is stored: %v, %v", info.Mode(), err)
 	}
 	list, err := files.List(ctx, "a")
 	if err != nil || len(list) != 1 || list[0].Name() != "b" || !list[0].IsDir() {
 		t.Errorf("list %v, %v", list, err)
 	}
 	list, err = files.List(ctx, "a/b")
-	if err != nil || len(list) != 1 || list[0].Name() != "file" || list[0].Size() != 5<<20+17 {
+	if err != nil || len(list) != 5 || list[4].Name() != "file4" || list[4].Size() != 5<<20+17 {
 		t.Errorf("list %v, %v", list, err)
 	}
 	missing(t, files)
@@ -161,9 +165,9 @@ func missing(t *testing.T, files sshpolicy.Files) {
 	}
 }
 
-func part(t *testing.T, files sshpolicy.Files, data []byte, offset, length int64) {
+func part(t *testing.T, files sshpolicy.Files, name string, data []byte, offset, length int64) {
 	t.Helper()
-	r, err := files.Open(t.Context(), "a/b/file", offset, length)
+	r, err := files.Open(t.Context(), name, offset, length)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,6 +105,10 @@ func met(need string) bool {
 	case "soak":
 		return os.Getenv("ALLCLEAR_SOAK") == "1"
 	}
+	if strings.HasPrefix(need, "/") { // a file
+		_, err := os.Stat(need)
+		return err == nil
+	}
 	if _, err := exec.LookPath(need); err == nil {
 		return true
 	}
