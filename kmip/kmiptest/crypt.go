@@ -89,6 +89,7 @@ func newBlock(o *object) (cipher.Block, error) {
 func (x *exchange) encrypt(in *item) ([]*item, error) {
 	return x.crypt(in, kmip.CryptographicUsageMaskEncrypt)
 }
+
 func (x *exchange) decrypt(in *item) ([]*item, error) {
 	return x.crypt(in, kmip.CryptographicUsageMaskDecrypt)
 }
@@ -166,7 +167,8 @@ func rsaEncrypt(o *object, p kmip.PaddingMethod, h, mgf crypto.Hash, data, label
 	case p == kmip.PaddingMethodOAEP:
 		return rsa.EncryptOAEPWithOptions(rand.Reader, pub, data, oaep(h, mgf, label))
 	case p == kmip.PaddingMethodPKCS1V1_5:
-		return rsa.EncryptPKCS1v15(rand.Reader, pub, data) //nolint:staticcheck // what clients ask for
+		//lint:ignore SA1019 KMIP clients may ask for it
+		return rsa.EncryptPKCS1v15(rand.Reader, pub, data)
 	}
 	return nil, errPadding
 }
@@ -183,7 +185,8 @@ func rsaDecrypt(o *object, p kmip.PaddingMethod, h, mgf crypto.Hash, data, label
 	case p == kmip.PaddingMethodOAEP:
 		return key.Decrypt(nil, data, oaep(h, mgf, label))
 	case p == kmip.PaddingMethodPKCS1V1_5:
-		return rsa.DecryptPKCS1v15(nil, key, data) //nolint:staticcheck // what clients ask for
+		//lint:ignore SA1019 KMIP clients may ask for it
+		return rsa.DecryptPKCS1v15(nil, key, data)
 	}
 	return nil, errPadding
 }
@@ -278,11 +281,14 @@ func runMode(b cipher.Block, mode kmip.BlockCipherMode, iv, data []byte, encrypt
 	case mode == kmip.BlockCipherModeCTR:
 		cipher.NewCTR(b, iv).XORKeyStream(data, data)
 	case mode == kmip.BlockCipherModeOFB:
-		cipher.NewOFB(b, iv).XORKeyStream(data, data) //nolint:staticcheck // what clients ask for
+		//lint:ignore SA1019 KMIP clients may ask for it
+		cipher.NewOFB(b, iv).XORKeyStream(data, data)
 	case mode == kmip.BlockCipherModeCFB && encrypt:
-		cipher.NewCFBEncrypter(b, iv).XORKeyStream(data, data) //nolint:staticcheck // what clients ask for
+		//lint:ignore SA1019 KMIP clients may ask for it
+		cipher.NewCFBEncrypter(b, iv).XORKeyStream(data, data)
 	case mode == kmip.BlockCipherModeCFB:
-		cipher.NewCFBDecrypter(b, iv).XORKeyStream(data, data) //nolint:staticcheck // what clients ask for
+		//lint:ignore SA1019 KMIP clients may ask for it
+		cipher.NewCFBDecrypter(b, iv).XORKeyStream(data, data)
 	default:
 		return refusef(reasonCryptographic, "mode %s is not supported", mode)
 	}

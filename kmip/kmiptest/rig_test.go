@@ -73,3 +73,17 @@ func (r *rig) dial(t testing.TB, o kmip.Options) *kmip.Client {
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
+
+// eventually polls what another process or goroutine brings about, for ten seconds at most.
+func eventually(t testing.TB, ok func() bool) {
+	t.Helper()
+	tick, end := time.NewTicker(time.Millisecond), time.After(10*time.Second)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatal("it did not come about")
+		}
+	}
+}

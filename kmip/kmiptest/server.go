@@ -216,7 +216,7 @@ func (s *Server) leave(c net.Conn) {
 // converse serves one connection until its end.
 func (s *Server) converse(raw net.Conn, down <-chan struct{}) error {
 	if f := s.take(atConnect, ""); f != nil {
-		return s.spoilConnection(raw, f, down)
+		return spoilConnection(raw, f)
 	}
 	conn, client, err := s.handshake(raw)
 	if err != nil {

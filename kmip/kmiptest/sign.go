@@ -4,10 +4,10 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/hmac"
-	"crypto/md5" //nolint:gosec // KMIP clients may ask for it
+	"crypto/md5"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // KMIP clients may ask for it
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"errors"

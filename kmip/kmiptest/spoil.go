@@ -54,25 +54,16 @@ func (f *Fault) refusal() error {
 }
 
 // spoilConnection does what a fault of connections says.
-func (s *Server) spoilConnection(raw net.Conn, f *Fault, down <-chan struct{}) error {
+func spoilConnection(raw net.Conn, f *Fault) error {
 	if f.Kind == Reset {
 		if tcp, ok := raw.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0) // close with RST
 		}
 		return errInjected
 	}
-	s.drain(raw, down)
+	_ = raw.SetDeadline(time.Time{})
+	_, _ = io.Copy(io.Discard, raw) // until the peer goes, or Down closes the connection
 	return errInjected
-}
-
-// drain reads and forgets until the peer or the server goes.
-func (s *Server) drain(raw net.Conn, down <-chan struct{}) {
-	_ = raw.SetDeadline(time.Time{}) // Down closes the connection
-	_, _ = io.Copy(io.Discard, raw)
-	select {
-	case <-down:
-	default:
-	}
 }
 
 // spoil sends what a fault makes of an answer. Kinds that leave the connection in order go on.

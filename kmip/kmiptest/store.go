@@ -111,7 +111,7 @@ func (st *store) put(objects ...*object) error {
 func (st *store) putLocked(objects []*object) error {
 	for _, o := range objects {
 		for _, n := range o.names() {
-			if holder := st.names[n]; holder != "" && holder != o.id && !o.destroyed() {
+			if holder := st.names[n]; holder != "" && holder != o.id && !o.destroyed() && !givesUp(objects, holder, n) {
 				return refusef(reasonNameTaken, "the name %q belongs to object %s", n, holder)
 			}
 		}
@@ -132,6 +132,13 @@ func (st *store) putLocked(objects []*object) error {
 		}
 	}
 	return nil
+}
+
+// givesUp tells whether one of the objects about to be stored is the holder of a name, without it from now on.
+func givesUp(objects []*object, holder, name string) bool {
+	return slices.ContainsFunc(objects, func(o *object) bool {
+		return o.id == holder && !slices.Contains(o.names(), name)
+	})
 }
 
 // change applies f to a copy of the object that is stored now and stores it, with no other change in between. f must
