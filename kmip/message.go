@@ -86,8 +86,12 @@ type ResponseItem struct {
 }
 
 // Encode answers the message in the form of its header's version.
-func (r *Request) Encode() []byte {
+func (r *Request) Encode() []byte { return r.Append(make([]byte, 0, 512)) }
+
+// Append appends to b what Encode answers.
+func (r *Request) Append(b []byte) []byte {
 	e := enc{v: r.Header.Version}
+	e.Use(b)
 	r.encode(&e)
 	return e.Bytes()
 }
@@ -155,21 +159,22 @@ func (r *Request) Decode(b []byte) error {
 	if err := ttlv.Check(b); err != nil {
 		return err
 	}
-	var d, payload dec
+	var ds decoders
+	d, payload := &ds.message, &ds.payload
 	d.Reset(b)
 	d.Enter(ttlv.TagRequestMessage)
 	d.Enter(ttlv.TagRequestHeader)
-	r.Header.decode(&d)
+	r.Header.decode(d)
 	count := d.Integer(ttlv.TagBatchCount)
 	d.Leave()
 	n := d.batch(count)
 	payload.v = d.v
 	for i := 0; i < n && d.Err() == nil; i++ {
 		d.Enter(ttlv.TagBatchItem)
-		it := RequestItem{Operation: enum[Operation](&d, ttlv.TagOperation)}
+		it := RequestItem{Operation: enum[Operation](d, ttlv.TagOperation)}
 		it.Ephemeral = d.optBool(ttlv.TagEphemeral)
 		it.ID = d.optBytes(ttlv.TagUniqueBatchItemID)
-		it.Payload, it.Err = d.payload(ttlv.TagRequestPayload, newRequest(it.Operation), &payload)
+		it.Payload, it.Err = d.payload(ttlv.TagRequestPayload, newRequest(it.Operation), payload)
 		it.Extensions = d.extensions()
 		d.Leave()
 		if r.Items == nil {
@@ -263,8 +268,12 @@ func (d *dec) extensions() []MessageExtension {
 }
 
 // Encode answers the message in the form of its header's version.
-func (r *Response) Encode() []byte {
+func (r *Response) Encode() []byte { return r.Append(make([]byte, 0, 512)) }
+
+// Append appends to b what Encode answers.
+func (r *Response) Append(b []byte) []byte {
 	e := enc{v: r.Header.Version}
+	e.Use(b)
 	r.encode(&e)
 	return e.Bytes()
 }

@@ -120,7 +120,9 @@ func (p *QueryResponse) encode(e *enc) {
 	e.values(ttlv.TagValidationInformation, p.Validations)
 	e.values(ttlv.TagCapabilityInformation, p.Capabilities)
 	enums(e, ttlv.TagClientRegistrationMethod, p.ClientRegistrations)
-	e.optValue(ttlv.TagDefaultsInformation, p.Defaults)
+	if e.two() {
+		e.optValue(ttlv.TagDefaultsInformation, p.Defaults)
+	}
 	e.protection(ttlv.TagProtectionStorageMasks, p.ProtectionStorage)
 }
 
@@ -139,7 +141,7 @@ func (p *QueryResponse) decode(d *dec) {
 	p.Validations = d.structureList(ttlv.TagValidationInformation)
 	p.Capabilities = d.structureList(ttlv.TagCapabilityInformation)
 	p.ClientRegistrations = enumList[ClientRegistrationMethod](d, ttlv.TagClientRegistrationMethod)
-	if d.Is(ttlv.TagDefaultsInformation) {
+	if d.two() && d.Is(ttlv.TagDefaultsInformation) {
 		p.Defaults = d.structure(ttlv.TagDefaultsInformation)
 	}
 	p.ProtectionStorage = d.protection(ttlv.TagProtectionStorageMasks)

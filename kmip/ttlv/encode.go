@@ -11,13 +11,16 @@ type Encoder struct {
 	buf []byte
 }
 
+// Use makes the encoder append to b.
+func (e *Encoder) Use(b []byte) { e.buf = b }
+
 // Reset empties the encoder, wipes what it held, and keeps the memory.
 func (e *Encoder) Reset() {
 	clear(e.buf[:cap(e.buf)])
 	e.buf = e.buf[:0]
 }
 
-// Bytes is what was written since Reset; it is overwritten by what comes next.
+// Bytes is what was written since Reset, behind what Use gave; it is overwritten by what comes next.
 func (e *Encoder) Bytes() []byte { return e.buf }
 
 // Len is the number of bytes written.
@@ -48,8 +51,9 @@ func (e *Encoder) eight(t Tag, ty Type, v uint64) {
 	e.buf = binary.BigEndian.AppendUint64(e.buf, v)
 }
 
-func (e *Encoder) pad() {
-	for len(e.buf)%8 != 0 {
+// pad fills up a value of n bytes.
+func (e *Encoder) pad(n int) {
+	for range padded(n) - n {
 		e.buf = append(e.buf, 0)
 	}
 }
@@ -82,21 +86,21 @@ func (e *Encoder) Boolean(t Tag, v bool) {
 func (e *Encoder) TextString(t Tag, v string) {
 	e.header(t, TypeTextString, len(v))
 	e.buf = append(e.buf, v...)
-	e.pad()
+	e.pad(len(v))
 }
 
 // ByteString appends a Byte String.
 func (e *Encoder) ByteString(t Tag, v []byte) {
 	e.header(t, TypeByteString, len(v))
 	e.buf = append(e.buf, v...)
-	e.pad()
+	e.pad(len(v))
 }
 
 // Value appends a value of any type.
 func (e *Encoder) Value(t Tag, v Value) {
 	e.header(t, v.Type, len(v.Body))
 	e.buf = append(e.buf, v.Body...)
-	e.pad()
+	e.pad(len(v.Body))
 }
 
 // Raw appends whole items that are encoded already.
