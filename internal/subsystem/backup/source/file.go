@@ -44,7 +44,7 @@ func (e *Entry) Open() (*File, error) {
 		unix.Close(fd)
 		return nil, report.skip(e.Path, Unreadable, fmt.Errorf("look: %w", err))
 	}
-	if typeOf(st.Mode) != Regular {
+	if TypeOf(st.Mode) != Regular {
 		unix.Close(fd)
 		return nil, report.skip(e.Path, Swapped, errNoFile)
 	}

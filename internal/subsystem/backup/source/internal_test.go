@@ -47,7 +47,7 @@ func TestAHugeFolderIsListedInPartsThatKeepTheOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for _, budget := range []int{1, 500, 20_000, listBudget} {
+	for _, budget := range []int{1, 4000, 20_000, listBudget} {
 		l := &lister{budget: budget}
 		var got []string
 		parts := 0

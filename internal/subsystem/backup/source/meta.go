@@ -62,8 +62,8 @@ type Meta struct {
 	Device uint64
 }
 
-// typeOf answers the kind for the file type bits of st_mode, "" for one that Linux does not have.
-func typeOf(mode uint32) Type {
+// TypeOf answers the kind for the file type bits of st_mode, "" for one that Linux does not have.
+func TypeOf(mode uint32) Type {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		return Regular
@@ -129,7 +129,7 @@ func UnixMode(mode fs.FileMode) uint32 {
 
 // fill sets everything that stat knows.
 func (m *Meta) fill(st *unix.Stat_t, o *owners) {
-	m.Type = typeOf(st.Mode)
+	m.Type = TypeOf(st.Mode)
 	m.Mode = m.Type.FileMode(st.Mode)
 	m.ModTime = timeOf(st.Mtim)
 	m.AccessTime = timeOf(st.Atim)

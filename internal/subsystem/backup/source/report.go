@@ -51,7 +51,7 @@ const MaxSkips = 100
 type Seen struct {
 	Files, Dirs, Others int64
 	Sockets             int64 // never backed up: they mean nothing without their process
-	Excluded            int64 // by a pattern, on another or on a kernel's own file system
+	Excluded            int64 // by a pattern or their size, on another or on a kernel's own file system
 	Bytes               int64 // sizes of the files
 }
 

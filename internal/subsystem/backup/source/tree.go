@@ -20,6 +20,8 @@ type Options struct {
 	Exclude []string
 	// OneFileSystem leaves out what is mounted below a root; the folder on which it is mounted is kept, empty.
 	OneFileSystem bool
+	// MaxFileBytes leaves out regular files that are larger; 0 is no bound. Such files count as excluded.
+	MaxFileBytes int64
 }
 
 // maxRoots bounds the sources of one job.
@@ -48,12 +50,13 @@ type Tree struct {
 	roots   []string
 	exclude []pattern
 	oneFS   bool
+	maxFile int64
 }
 
 // New checks the form of the options and answers all that is wrong with them, joined: [*RootError], [*PatternError].
 // It does not look at the file system.
 func New(o Options) (*Tree, error) {
-	t := &Tree{oneFS: o.OneFileSystem}
+	t := &Tree{oneFS: o.OneFileSystem, maxFile: o.MaxFileBytes}
 	var wrong []error
 	switch {
 	case len(o.Roots) == 0:

@@ -88,7 +88,7 @@ func trusted(path, at string) error {
 	wrong := func(why string) error {
 		return &TrustError{Path: path, At: at, UID: st.Uid, Mode: st.Mode & 0o7777, Why: why}
 	}
-	kind := typeOf(st.Mode)
+	kind := TypeOf(st.Mode)
 	switch {
 	case !trustedOwner(st.Uid):
 		return wrong("belongs to another user")

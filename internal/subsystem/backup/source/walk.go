@@ -56,7 +56,7 @@ func (w *walker) openParent(in *folder, path, name string) (*folder, error) {
 		if err := fstatat(in.fd, name, &st); err != nil {
 			return nil, err
 		}
-		if typeOf(st.Mode) == Symlink && !trustedOwner(st.Uid) {
+		if TypeOf(st.Mode) == Symlink && !trustedOwner(st.Uid) {
 			return nil, fmt.Errorf("is a symbolic link made by user %d: name the place to which it leads", st.Uid)
 		}
 		fd, err = openat(in.fd, name, flags)
@@ -110,11 +110,11 @@ func (w *walker) root(in *folder, path, name string) error {
 	if err := fstatat(in.fd, name, &st); err != nil {
 		return &RootError{Path: path, Err: err}
 	}
-	if typeOf(st.Mode) == Symlink {
+	if TypeOf(st.Mode) == Symlink {
 		target, _ := readlinkat(in.fd, name)
 		w.report.Add(Skip{Path: path, Reason: LinkSource, Err: fmt.Errorf("the source is a symbolic link to %s: only the link is kept; name what it leads to", show(target))})
 	}
-	if typeOf(st.Mode) == Dir { // a source that cannot be listed is no backup with one fault, it is no backup
+	if TypeOf(st.Mode) == Dir { // a source that cannot be listed is no backup with one fault, it is no backup
 		fd, err := openNoAtime(in.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 		if err != nil {
 			return &RootError{Path: path, Err: err}
@@ -158,8 +158,9 @@ func (w *walker) child(f *folder, name string) error {
 		w.report.Add(Skip{Path: path, Reason: reason, Err: fmt.Errorf("look: %w", err)})
 		return nil
 	}
-	dir := typeOf(st.Mode) == Dir
-	if w.tree.excluded(path, name, dir) || !dir && w.tree.oneFS && st.Dev != f.device {
+	dir := TypeOf(st.Mode) == Dir
+	tooBig := w.tree.maxFile > 0 && TypeOf(st.Mode) == Regular && st.Size > w.tree.maxFile
+	if tooBig || w.tree.excluded(path, name, dir) || !dir && w.tree.oneFS && st.Dev != f.device {
 		w.report.saw(func(s *Seen) { s.Excluded++ })
 		return nil
 	}
@@ -171,7 +172,7 @@ func (w *walker) entry(in *folder, path, name string, st *unix.Stat_t) error {
 	if err := context.Cause(w.ctx); err != nil {
 		return err
 	}
-	switch typeOf(st.Mode) {
+	switch TypeOf(st.Mode) {
 	case Dir:
 		return w.dir(in, path, name, st)
 	case Socket:

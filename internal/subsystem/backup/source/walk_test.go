@@ -130,6 +130,15 @@ func TestExcludes(t *testing.T) {
 	}
 }
 
+func TestLargeFilesAreLeftOutWhereThatIsAsked(t *testing.T) {
+	dir := t.TempDir()
+	plant(t, dir, "four", "sevenup")
+	got, report := walk(t, dir, source.Options{Roots: []string{dir}, MaxFileBytes: 4})
+	if !slices.Equal(got, []string{"four"}) || report.Seen().Excluded != 1 {
+		t.Errorf("%q, %+v", got, report.Seen())
+	}
+}
+
 func TestMistakesInTheOptionsAreToldAtOnce(t *testing.T) {
 	_, err := source.New(source.Options{Roots: []string{"etc", "/a/../b"}, Exclude: []string{"", "!x", "[", "**", "a/../b"}})
 	for _, want := range []string{
