@@ -53,10 +53,12 @@ type SSHOptions struct {
 	// Expired makes the server ask for a new password after a good one; SecondFactor
 	// makes it ask for a code after a good key or password.
 	Expired, SecondFactor bool
+	// SFTP, when not nil, serves files to whoever is logged in.
+	SFTP *SFTPOptions
 }
 
 // SSHServer is an SSH server in this process. It can log users in, and offers
-// no sessions.
+// no sessions but SFTP, where that is switched on.
 type SSHServer struct {
 	srv      *server
 	switches switches[SSHOptions]
@@ -140,9 +142,7 @@ func (s *SSHServer) handle(conn net.Conn) {
 		return // the client's business
 	}
 	go ssh.DiscardRequests(requests) // ends with the connection
-	for c := range channels {
-		_ = c.Reject(ssh.Prohibited, "this server has no sessions") // a client that is gone does not care
-	}
+	s.sessions(channels, conn)
 }
 
 // serverConfig checks every name: the library would drop unknown ones silently.
