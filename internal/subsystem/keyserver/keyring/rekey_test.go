@@ -224,7 +224,7 @@ func TestALostAnswerToCreateIsNeverAskedAgain(t *testing.T) {
 func TestARefusedCreateMayBeSentAgain(t *testing.T) {
 	r := newRig(t)
 	r.primary.denies = true
-	if err := r.rekeyer.Prepare(t.Context()); !errors.Is(err, keyring.ErrRefused) {
+	if err := r.rekeyer.Prepare(t.Context()); !errors.Is(err, keyring.ErrNotMade) {
 		t.Fatalf("Prepare = %v", err)
 	}
 	r.primary.denies = false
@@ -243,6 +243,11 @@ func TestTheOldKeyStaysThroughGraceAndUntilGreen(t *testing.T) {
 	}
 	if err := r.rekeyer.Prepare(t.Context()); !errors.Is(err, keyring.ErrNotRetired) {
 		t.Errorf("Prepare = %v, want ErrNotRetired", err)
+	}
+	for id := range things() {
+		if in, err := r.keeper.Describe(id); err != nil || len(in.Slots) != 2 {
+			t.Errorf("%s has slots %v, %v; want both", id, in.Slots, err)
+		}
 	}
 	early, ok := errors.AsType[*keyring.EarlyError](r.rekeyer.Retire(t.Context()))
 	if !ok || !early.Until.Equal(r.now.Add(time.Hour)) {
@@ -381,4 +386,136 @@ func TestADamagedRingRecordIsNotGuessed(t *testing.T) {
 		t.Error("a ring opened on a damaged record")
 	}
 	r.allOpen(t) // what is protected needs no ring
+}
+
+func TestWhatIsProtectedDuringARenewalIsNotLeftBehind(t *testing.T) {
+	r := withKey(t)
+	r.fail = stopAt(string(keyring.PhaseVerified))
+	if err := errors.Join(r.build(), r.rekeyer.Prepare(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.rekeyer.Commit(t.Context()); !errors.Is(err, errStop) {
+		t.Fatal(err)
+	}
+	if err := r.keeper.Protect(t.Context(), "secret/late", []byte("late")); err != nil { // under the old key
+		t.Fatal(err)
+	}
+	r.fail = nil
+	if err := errors.Join(r.build(), r.rekeyer.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	r.now = r.now.Add(time.Hour)
+	if err := r.rekeyer.Retire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := r.keeper.Open(t.Context(), "secret/late"); err != nil || string(got) != "late" {
+		t.Errorf("Open = %q, %v", got, err)
+	}
+}
+
+func TestTheOldKeyIsNotDestroyedWhileACopyMayNeedIt(t *testing.T) {
+	r := withKey(t)
+	old := r.status(t).Current.UID
+	r.fail = stopAt(string(keyring.PhaseDropped))
+	if err := errors.Join(r.build(), r.rekeyer.Prepare(t.Context()), r.rekeyer.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	r.now = r.now.Add(time.Hour)
+	if err := r.rekeyer.Retire(t.Context()); !errors.Is(err, errStop) {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "keys", "backup~etc.1"), []byte("torn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.fail = nil
+	if err := r.build(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.rekeyer.Retire(t.Context()); err == nil || !strings.Contains(err.Error(), "backup/etc has only 1") {
+		t.Errorf("Retire = %v", err)
+	}
+	if !slices.Contains(r.keysThere(t), old) {
+		t.Error("the old key is gone")
+	}
+	if err := errors.Join(r.keeper.Repair(t.Context()), r.rekeyer.Retire(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if slices.Contains(r.keysThere(t), old) {
+		t.Error("the old key is still there")
+	}
+}
+
+func TestACancelAfterTheCommitNeedsTheOldKey(t *testing.T) {
+	r := withKey(t)
+	old := *r.status(t).Current
+	if err := errors.Join(r.rekeyer.Prepare(t.Context()), r.rekeyer.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.primary.Destroy(t.Context(), old.UID); err != nil { // somebody else was too quick
+		t.Fatal(err)
+	}
+	if err := r.rekeyer.Cancel(t.Context()); !errors.Is(err, envelope.ErrNoKey) {
+		t.Errorf("Cancel = %v, want that the old key is gone", err)
+	}
+	if st := r.status(t); st.Current.Gen != 2 || st.Renewal.Phase != keyring.PhaseCommitted {
+		t.Errorf("after the refusal: %+v", st)
+	}
+	r.allOpen(t)
+}
+
+func TestAHalfDoneCancelCanOnlyBeFinished(t *testing.T) {
+	r := withKey(t)
+	r.fail = stopAt(string(keyring.PhaseVerified))
+	if err := errors.Join(r.build(), r.rekeyer.Prepare(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.rekeyer.Commit(t.Context()); !errors.Is(err, errStop) {
+		t.Fatal(err)
+	}
+	r.fail = stopAt("secret~db.0") // one thing has lost its new slot, the other has not
+	if err := r.build(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.rekeyer.Cancel(t.Context()); !errors.Is(err, errStop) {
+		t.Fatalf("Cancel = %v", err)
+	}
+	for name, err := range map[string]error{"Prepare": r.rekeyer.Prepare(t.Context()), "Commit": r.rekeyer.Commit(t.Context())} {
+		if !errors.Is(err, keyring.ErrCancelling) {
+			t.Errorf("%s = %v, want ErrCancelling", name, err)
+		}
+	}
+	r.survives(t, "half cancelled")
+	r.fail = nil
+	if err := errors.Join(r.build(), r.rekeyer.Cancel(t.Context())); err != nil {
+		t.Error(err)
+	}
+	r.allOpen(t)
+	if got := r.keysThere(t); len(got) != 1 {
+		t.Errorf("keys %q, want one", got)
+	}
+}
+
+func TestWhatIsProtectedDuringACancelIsNotLeftBehind(t *testing.T) {
+	r := withKey(t)
+	armed, done := false, false
+	r.fail = func(step string) error {
+		if armed && !done && step == "key-repo.1" { // the first copy to be written: everything has its old slot again, and the new key is still current
+			done = true
+			return r.keeper.Protect(context.Background(), "secret/late", []byte("late"))
+		}
+		return nil
+	}
+	if err := errors.Join(r.build(), r.rekeyer.Prepare(t.Context()), r.rekeyer.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	armed = true
+	if err := r.rekeyer.Cancel(t.Context()); err != nil || !done {
+		t.Fatalf("Cancel = %v, protected meanwhile: %v", err, done)
+	}
+	if got, _, err := r.keeper.Open(t.Context(), "secret/late"); err != nil || string(got) != "late" {
+		t.Errorf("Open = %q, %v", got, err)
+	}
+	if got := r.keysThere(t); len(got) != 1 {
+		t.Errorf("keys %q, want one", got)
+	}
 }

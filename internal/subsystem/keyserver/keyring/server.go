@@ -13,8 +13,8 @@ import (
 type Server interface {
 	// Name is what the operator calls it.
 	Name() string
-	// Create makes an AES-256 key with that Name and answers its Unique Identifier. It sends the request once; an
-	// answer that was lost is an error like others.
+	// Create makes an AES-256 key with that Name and answers its Unique Identifier. It sends the request once. An error
+	// that is [ErrNotMade] is certain: there is no such key. After any other it may exist.
 	Create(ctx context.Context, name string) (uid string, err error)
 	// Find answers the identifiers of all keys with that Name.
 	Find(ctx context.Context, name string) ([]string, error)
@@ -26,6 +26,9 @@ type Server interface {
 	// Destroy revokes and destroys a key; one that is gone already is no error.
 	Destroy(ctx context.Context, uid string) error
 }
+
+// ErrNotMade says that a key was certainly not made: the request was never sent, or the server refused it.
+var ErrNotMade = errors.New("no key was made")
 
 // ErrRefused says that a server could be asked and does not give the key.
 var ErrRefused = errors.New("the key server refuses it")

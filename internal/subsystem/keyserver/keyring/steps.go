@@ -28,7 +28,7 @@ func (r *Rekeyer) create(ctx context.Context, st *state) error {
 		return err
 	}
 	st.Renewal.UID, err = p.Create(ctx, st.Renewal.KeyName)
-	if errors.Is(err, ErrRefused) { // the server answered: no key was made, the name is still free
+	if errors.Is(err, ErrNotMade) { // the name is still free
 		st.Renewal.Phase = PhaseNamed
 		return errors.Join(fmt.Errorf("create %s on %s: %w", st.Renewal.KeyName, p.Name(), err), r.ring.store(*st))
 	}
@@ -107,7 +107,7 @@ func (r *Rekeyer) everywhere(ctx context.Context, ref envelope.SlotRef) error {
 		key, err := fetch(ctx, srv, ref)
 		key.Destroy()
 		switch {
-		case errors.Is(err, envelope.ErrNoKey):
+		case errors.Is(err, envelope.ErrNoKey), errors.Is(err, ErrRefused): // servers differ in how they say "not yet"
 			lag = errors.Join(lag, &LagError{Server: srv.Name(), Err: err})
 		case err != nil:
 			return err
