@@ -20,6 +20,7 @@ type batch struct {
 	seq    uint64 // of the newest event, held ones and those of this batch included
 	events []fault.Event
 	told   []toldChange
+	ahead  bool // a sink waits for it: what it may not hear yet is refused
 	first  []func(context.Context, *disk) error
 	extra  []func(context.Context, *disk) error
 	after  []func() // run under the lock once all is stored

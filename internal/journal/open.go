@@ -77,14 +77,14 @@ type start struct {
 	stored
 	clock, last fault.Clock
 	adopt       []adoption
-	retold      []toldChange // known by the trace file only
+	retold      []toldChange // by the trace file
 }
 
-// adoption is a fault of which only a trace is left, and who was told of it.
+// adoption is a fault of which only a trace is left, and who may have heard of it.
 type adoption struct {
 	key fault.Key
 	in  fault.Adoption
-	by  []string // sinks
+	by  []string // sinks; besides those that the database names
 }
 
 // load opens the database, or puts a broken one aside, and finds what is to be
@@ -128,19 +128,17 @@ func (s *Store) load(ctx context.Context) (_ *start, err error) {
 }
 
 // trace takes in what the trace file knows: faults to be adopted, and sinks that
-// were told of a fault that is still believed in. These are told once more, as
-// nobody knows which of its notices they heard.
+// may have heard of a fault other than the database says. These are told once
+// more, whatever is recorded of them, as nobody knows what they heard last.
 func (st *start) trace(prints []footprint) {
 	believed := make(map[fault.Key]*fault.Belief, len(st.beliefs))
 	for i := range st.beliefs {
 		believed[st.beliefs[i].Key] = &st.beliefs[i]
 	}
-	recorded := make(map[toldKey]bool, len(st.told))
 	for _, t := range st.told {
-		recorded[t.toldKey] = true
 		if believed[t.key] == nil {
 			in := fault.Adoption{Severity: t.told.Severity, Occurrence: t.told.Occurrence, Notice: t.told.Notice}
-			st.adopt = append(st.adopt, adoption{t.key, in, []string{t.sink}})
+			st.adopt = append(st.adopt, adoption{key: t.key, in: in}) // what it was told stands
 		}
 	}
 	for _, p := range prints {
@@ -150,11 +148,15 @@ func (st *start) trace(prints []footprint) {
 			continue
 		}
 		for _, sink := range p.Sinks {
-			if tk := (toldKey{sink, p.Key}); !recorded[tk] {
-				st.retold = append(st.retold, toldChange{tk, &fault.Told{Occurrence: b.Occurrence, Severity: b.Shown()}})
-			}
+			st.retold = append(st.retold, toldChange{toldKey{sink, p.Key}, perhaps(b.Occurrence, b.Shown())})
 		}
 	}
+}
+
+// perhaps is the record of a sink that may have heard of a fault: it is told
+// again, and of the end.
+func perhaps(occurrence uint64, shown fault.Severity) *fault.Told {
+	return &fault.Told{Occurrence: occurrence, Severity: shown}
 }
 
 // restore fills the store. Nobody else has it yet.
@@ -183,15 +185,13 @@ func (b *batch) boot(st *start) error {
 		}
 		f := b.s.set.Get(a.key)
 		for _, sink := range a.by {
-			if _, recorded := b.s.told[sink][a.key]; recorded {
-				continue
-			}
-			// Notice 0: it may have heard of it. It is told again, and of the end.
-			told := &fault.Told{Occurrence: f.Occurrence, Severity: f.Shown()}
-			b.told = append(b.told, toldChange{toldKey{sink, a.key}, told})
+			b.told = append(b.told, toldChange{toldKey{sink, a.key}, perhaps(f.Occurrence, f.Shown())})
 		}
 	}
 	b.told = append(b.told, st.retold...)
+	if st.doubtful() {
+		b.doubt(st.clock)
+	}
 	for _, k := range st.drills() {
 		if _, err := b.apply(k, fault.Retire{}); err != nil && !errors.Is(err, ErrRefused) {
 			return fmt.Errorf("retire %s: %w", k, err)
@@ -200,6 +200,7 @@ func (b *batch) boot(st *start) error {
 	// A cause that was stale when the process before ended is not stale in this
 	// one: masks and lent severity follow.
 	b.add(b.s.set.Settle(b.moment()))
+	b.s.beat = st.clock.Boot
 	b.extra = append(b.extra, alive(st.clock))
 	return nil
 }

@@ -40,6 +40,7 @@ type Store struct {
 	heldKeys map[fault.Key]struct{} // of held
 	dirty    map[uint64]fault.Key   // by id: beliefs on disk that are or may be behind
 	owed     map[toldKey]struct{}   // told records on disk that are behind
+	beat     time.Duration          // when a heartbeat was last begun, on the boot's clock
 
 	// What follows is touched by the writer only.
 	seq       uint64    // of the newest event, held ones included
@@ -49,7 +50,7 @@ type Store struct {
 	heartbeat time.Duration
 	watched   fault.Clock   // of the last tick
 	stepped   time.Duration // when the wall clock was last seen to step; 0: never
-	leftover  bool          // the trace file holds records of an earlier process
+	leftover  bool          // the trace file holds what the database has by now
 
 	// Guarded by mu again: what retention has seen to.
 	pruned time.Duration

@@ -58,6 +58,7 @@ func (b *batch) tick() ([]fault.Event, error) {
 		events = append(events, moved...)
 	}
 	if due := now.Boot-b.s.heartbeat >= heartbeatEvery; (due || !b.s.health.Failing.IsZero()) && !b.degraded {
+		b.s.beat = now.Boot
 		b.extra = append(b.extra, alive(now))
 		b.after = append(b.after, func() { b.s.heartbeat = now.Boot })
 	}

@@ -46,22 +46,19 @@ func (s *Store) Told(sink string) map[fault.Key]fault.Told {
 	return told
 }
 
-// SetTold records, after the receiver's answer, what the sink was told of the
-// fault; nil means that it was told the clear. While the store fails the record
-// is kept in memory, and in the trace file if the fault's raise is.
+// SetTold records what the sink was told of the fault; nil means that it was
+// told the clear. A sender records that the sink may hear of a fault, by the
+// Notice 0, before it sends, and what it heard after the answer.
+//
+// While the store fails the record is kept in memory and in the trace file. If
+// that does not take a record of Notice 0 either, the answer is an
+// [*UntracedError].
 func (s *Store) SetTold(ctx context.Context, sink string, k fault.Key, told *fault.Told) error {
-	if told != nil {
-		t := *told
-		told = &t
-	}
-	_, err := submit(ctx, s, func(b *batch) (struct{}, error) {
-		b.told = append(b.told, toldChange{toldKey{sink, k}, told})
-		return struct{}{}, nil
-	})
-	return err
+	return s.SetToldAll(ctx, sink, map[fault.Key]*fault.Told{k: told})
 }
 
 // SetToldAll is [Store.SetTold] for many faults of one sink in one transaction.
+// After an [*UntracedError] the others are recorded.
 func (s *Store) SetToldAll(ctx context.Context, sink string, told map[fault.Key]*fault.Told) error {
 	changes := make([]toldChange, 0, len(told))
 	for k, t := range told {
@@ -72,7 +69,7 @@ func (s *Store) SetToldAll(ctx context.Context, sink string, told map[fault.Key]
 		changes = append(changes, toldChange{toldKey{sink, k}, t})
 	}
 	_, err := submit(ctx, s, func(b *batch) (struct{}, error) {
-		b.told = append(b.told, changes...)
+		b.told, b.ahead = append(b.told, changes...), true
 		return struct{}{}, nil
 	})
 	return err
@@ -151,13 +148,17 @@ func (s *Store) Cursor(name string) uint64 {
 // then sees some events again after a restart.
 func (s *Store) SetCursor(ctx context.Context, name string, seq uint64) error {
 	_, err := submit(ctx, s, func(b *batch) (struct{}, error) {
-		b.extra = append(b.extra, func(ctx context.Context, d *disk) error {
-			return d.exec(ctx, "INSERT OR REPLACE INTO cursors (name, seq) VALUES (?, ?)", name, int64(seq))
-		})
+		b.extra = append(b.extra, setCursor(name, seq))
 		b.after = append(b.after, func() { s.cursors[name] = seq })
 		return struct{}{}, b.refuse("moving cursor " + name)
 	})
 	return err
+}
+
+func setCursor(name string, seq uint64) func(context.Context, *disk) error {
+	return func(ctx context.Context, d *disk) error {
+		return d.exec(ctx, "INSERT OR REPLACE INTO cursors (name, seq) VALUES (?, ?)", name, int64(seq))
+	}
 }
 
 // DropCursor forgets a follower, which then no longer holds back pruning.

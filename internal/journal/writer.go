@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -59,7 +60,6 @@ func (s *Store) process(tasks []*task) {
 	}
 	if err == nil && s.leftover {
 		s.forgetTrace()
-		s.leftover = false
 	}
 	if err != nil {
 		s.fail(err)
@@ -179,13 +179,17 @@ func (s *Store) hold(t *task) {
 	b := s.newBatch(true)
 	t.err = t.do(b)
 	w := s.set.Withdraw(0)
-	traced := s.traceable(b)
+	traced := traceable(b)
 	s.mu.Unlock()
 
-	s.note(traced)
+	missed := s.note(traced)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(missed) > 0 {
+		s.health.Untraced += b.raised(missed)
+		t.err = errors.Join(t.err, b.unsay(missed))
+	}
 	s.set.Reinstate(w)
 	s.held = append(s.held, b.events...)
 	for i := range b.events {
@@ -254,7 +258,7 @@ func (s *Store) backlog() *save {
 		}
 		sv.told = append(sv.told, c)
 	}
-	sv.extra = append(sv.extra, alive(s.o.Clock()))
+	sv.extra = append(sv.extra, s.keepDoubt)
 	return sv
 }
 

@@ -3,6 +3,7 @@ package notify
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -104,7 +105,7 @@ func (c *courier) round(ctx context.Context, now time.Time) time.Duration {
 	if len(parcels) == 0 {
 		return wait
 	}
-	if !c.open(ctx, parcels) {
+	if parcels = c.open(ctx, parcels); len(parcels) == 0 {
 		return poll
 	}
 	c.send(ctx, parcels)
@@ -161,9 +162,13 @@ func (c *courier) stuck() int {
 }
 
 // open notes, before the first try, that the receiver may hear of a fault: a
-// message may arrive whose answer does not. It answers false if that could not
-// be noted; then nothing is sent.
-func (c *courier) open(ctx context.Context, parcels []parcel) bool {
+// message may arrive whose answer does not. It returns the parcels that may be
+// sent now: those of which that could be noted.
+//
+// What the database has of a fault that it told before needs no note, as its
+// notice is another: it is told again. Where the severity is a part of the name
+// that does not do, as the newest one may be the one that was told before.
+func (c *courier) open(ctx context.Context, parcels []parcel) []parcel {
 	open := map[fault.Key]*fault.Told{}
 	for i := range parcels {
 		for _, p := range parcels[i].about {
@@ -171,25 +176,38 @@ func (c *courier) open(ctx context.Context, parcels []parcel) bool {
 			case p.Send != fault.SendRaise:
 			case p.Told == nil:
 				open[p.Key] = &fault.Told{}
-			case c.BySeverity && p.Told.Notice != 0 && p.Told.Severity != p.Shown:
+			case p.Told.Notice != 0 && (!p.Durable || c.BySeverity && p.Told.Severity != p.Shown):
 				open[p.Key] = &fault.Told{Occurrence: p.Told.Occurrence, Severity: p.Told.Severity}
 			}
 		}
 	}
-	return len(open) == 0 || c.store(ctx, open)
+	if len(open) == 0 {
+		return parcels
+	}
+	err := c.store(ctx, open)
+	if err == nil {
+		return parcels
+	}
+	untraced, ok := errors.AsType[*journal.UntracedError](err)
+	if !ok {
+		return nil
+	}
+	return slices.DeleteFunc(parcels, func(p parcel) bool {
+		return slices.ContainsFunc(p.about, func(p *journal.Pending) bool { return slices.Contains(untraced.Keys, p.Key) })
+	})
 }
 
 // store keeps told records. Once begun it outlives ctx: an answered message
 // should not be sent again only because the agent stops.
-func (c *courier) store(ctx context.Context, told map[fault.Key]*fault.Told) bool {
+func (c *courier) store(ctx context.Context, told map[fault.Key]*fault.Told) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeWait)
 	defer cancel()
-	if err := c.opts.Journal.SetToldAll(ctx, c.id, told); err != nil {
-		c.opts.Log.LogAttrs(ctx, slog.LevelWarn, "what a sink was told is not recorded; it will be told again",
+	err := c.opts.Journal.SetToldAll(ctx, c.id, told)
+	if err != nil {
+		c.opts.Log.LogAttrs(ctx, slog.LevelWarn, "what a sink is told is not recorded; it will be told later, or again",
 			slog.String("sink", c.Name), slog.Any("error", err))
-		return false
 	}
-	return true
+	return err
 }
 
 // outcome is what came of a parcel.
@@ -292,8 +310,8 @@ func (c *courier) settle(ctx context.Context, batch []outcome) {
 			c.fail(ctx, r.err)
 		}
 	}
-	if len(told) > 0 {
-		c.store(ctx, told)
+	if len(told) > 0 && c.store(ctx, told) != nil {
+		c.rest = time.Now().Add(poll) // it is told again, but not at once
 	}
 }
 

@@ -44,24 +44,24 @@ func (c *courier) remind(ctx context.Context, now time.Time) bool {
 	return true
 }
 
-// resync brings a receiver that keeps state in line after a history was lost:
-// once the first round of looks is complete it is told of all that is active
+// resync brings a receiver that keeps state in line after a history was lost, or
+// if nobody knows what it was told before the start: once the first round of looks is complete it is told of all that is active
 // and that everything else of this node is over. It answers false if that did
 // not get through.
 //
 // That it was done is kept as a follower's cursor whose value is the time of
 // the loss. It is above any seq and so holds back no pruning.
 func (c *courier) resync(ctx context.Context, now time.Time) bool {
-	aside := c.opts.Journal.Health().SetAside
-	if !c.Stateful || aside == nil || aside.Complete {
+	lost := c.opts.Journal.Lost()
+	if !c.Stateful || lost.IsZero() {
 		return true
 	}
-	mark, stamp := "resync:"+c.id, uint64(aside.At.UnixNano())
+	mark, stamp := "resync:"+c.id, uint64(lost.UnixNano())
 	if c.opts.Journal.Cursor(mark) == stamp || !c.opts.Looked() {
 		return true
 	}
 	p := c.whole(now)
-	if !c.open(ctx, []parcel{p}) {
+	if len(c.open(ctx, []parcel{p})) == 0 {
 		return true
 	}
 	answer, err := deliver(ctx, c.Sink, p.Message)
@@ -74,7 +74,7 @@ func (c *courier) resync(ctx context.Context, now time.Time) bool {
 		for _, pending := range p.about {
 			told[pending.Key] = record(pending)
 		}
-		c.store(ctx, told)
+		_ = c.store(ctx, told) // else it is told again
 		c.delivered(&p.Message, answer)
 	} else {
 		c.state.refused(1, err) // it understands no resync; asking again would not help

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"testing/synctest"
 	"time"
 
 	"allclear/internal/check"
@@ -57,11 +60,12 @@ func wireOf(v *fault.View) wire.Fault {
 
 var errDisk = errors.New("the test's disk is full")
 
-// disk fails on demand.
-type disk struct{ full atomic.Bool }
+// disk fails on demand: full, it takes only what needs no new room; dead, it
+// takes nothing.
+type disk struct{ full, dead atomic.Bool }
 
 func (d *disk) step(name string) error {
-	if d.full.Load() && name != "trace" && name != "ballast" {
+	if d.dead.Load() || d.full.Load() && name != "trace" && name != "ballast" {
 		return errDisk
 	}
 	return nil
@@ -88,6 +92,7 @@ type receiver struct {
 
 	mu       sync.Mutex // guards the fields below
 	down     bool
+	gone     bool  // the node is dead: nothing arrives
 	luck     []int // of the messages to come: 2 is lost, 3 arrives and its answer is lost, 4 is refused
 	believes map[alarm]believed
 	heard    []notify.Message
@@ -105,7 +110,7 @@ func (r *receiver) Deliver(_ context.Context, m notify.Message) (string, error) 
 		luck, r.luck = r.luck[0], r.luck[1:]
 	}
 	switch {
-	case r.down || luck == 2:
+	case r.gone || r.down || luck == 2:
 		return "", errLost
 	case luck == 4:
 		return "", &notify.RejectedError{Answer: "400 Bad Request"}
@@ -164,6 +169,12 @@ func (r *receiver) set(down bool, luck ...int) {
 	r.down, r.luck = down, luck
 }
 
+func (r *receiver) cut(gone bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gone = gone
+}
+
 func (r *receiver) knows() map[alarm]believed {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -208,7 +219,7 @@ func (b batched) DeliverAll(ctx context.Context, ms []notify.Message) (string, e
 func (b batched) Refresh(_ context.Context, active []notify.Message) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.down {
+	if b.gone || b.down {
 		return errLost
 	}
 	for _, m := range active {
@@ -236,7 +247,8 @@ func receivers() map[string]*receiver {
 
 // world is a node with its receivers, on the clock of the test.
 type world struct {
-	dir   string
+	dir   string // of the journal; a crash moves on to another one below
+	lives int
 	disk  disk
 	begun time.Time
 	looks map[fault.Key]fault.Observation // what the next look at each key says
@@ -249,7 +261,7 @@ type world struct {
 }
 
 func newWorld(dir string) *world {
-	return &world{dir: dir, begun: time.Now(), looks: map[fault.Key]fault.Observation{}, rs: receivers()}
+	return &world{dir: filepath.Join(dir, "life-0"), begun: time.Now(), looks: map[fault.Key]fault.Observation{}, rs: receivers()}
 }
 
 func (w *world) clock() fault.Clock {
@@ -290,6 +302,25 @@ func (w *world) start(ctx context.Context) {
 			w.note("close", err)
 		}
 	}
+}
+
+// crash ends the node as kill -9 does: the next one finds the files as they are
+// now, and nothing is sent any more.
+func (w *world) crash(ctx context.Context) {
+	for _, r := range w.rs {
+		r.cut(true)
+	}
+	synctest.Wait() // a message under way has arrived or not; the writer rests
+	w.lives++
+	dir := filepath.Join(filepath.Dir(w.dir), fmt.Sprintf("life-%d", w.lives))
+	w.note("crash", os.CopyFS(dir, os.DirFS(w.dir)))
+	w.stop()
+	w.note("crash", os.RemoveAll(w.dir))
+	w.dir = dir
+	for _, r := range w.rs {
+		r.cut(false)
+	}
+	w.start(ctx)
 }
 
 // look looks at the keys with one look of one check.
@@ -343,9 +374,13 @@ func (w *world) operate(ctx context.Context, k fault.Key, op fault.Operator) {
 	w.note("operate", err)
 }
 
-// wrong says what a receiver believes that is not so, or "".
-func (w *world) wrong() string {
+// wrong says what a receiver believes that is not so, or "": one of those named,
+// or any if none is.
+func (w *world) wrong(names ...string) string {
 	for name, r := range w.rs {
+		if len(names) > 0 && !slices.Contains(names, name) {
+			continue
+		}
 		knows := r.knows()
 		views, _ := w.store.Page(0, 1<<20, nil)
 		for _, v := range views {

@@ -29,12 +29,14 @@ func (a act) String() string {
 	return fmt.Sprintf("%s %s %s %s %v %s", a.Kind, a.Key, a.Severity, a.Receiver, a.Luck, a.Time)
 }
 
-func actions() *rapid.Generator[act] {
+// actions draws what happens to a node. more are kinds besides the usual ones.
+func actions(more ...string) *rapid.Generator[act] {
 	keys := []fault.Key{{Code: plain, Resource: "r1"}, {Code: plain, Resource: "r2"}, {Code: cause, Resource: "r1"}, {Code: symptom, Resource: "r1"}}
 	kinds := []string{
 		"raise", "raise", "raise", "clear", "clear", "clear", "ack", "shelve", "unshelve", "fix", "flap", "pass", "pass", "pass",
-		"restart", "down", "up", "luck", "raise lost", "raise lost", "clear lost", "blink lost", "forget", "disk full", "disk free", "flood",
+		"restart", "crash", "down", "up", "luck", "raise lost", "raise lost", "clear lost", "blink lost", "forget", "disk full", "disk free", "flood",
 	}
+	kinds = append(kinds, more...)
 	return rapid.Custom(func(t *rapid.T) act {
 		return act{
 			Kind: rapid.SampledFrom(kinds).Draw(t, "kind"), Key: rapid.SampledFrom(keys).Draw(t, "key"),
@@ -87,6 +89,8 @@ func (w *world) do(ctx context.Context, a act) {
 	case "restart":
 		w.stop()
 		w.start(ctx)
+	case "crash":
+		w.crash(ctx)
 	case "down", "up":
 		w.rs[a.Receiver].set(a.Kind == "down")
 	case "luck":
@@ -95,8 +99,9 @@ func (w *world) do(ctx context.Context, a act) {
 		}
 	case "forget":
 		w.rs["am"].forget()
-	case "disk full", "disk free":
+	case "disk full", "disk dead", "disk free":
 		w.disk.full.Store(a.Kind == "disk full")
+		w.disk.dead.Store(a.Kind == "disk dead")
 	}
 }
 
@@ -118,9 +123,10 @@ func (w *world) pass(ctx context.Context, d time.Duration, looks bool) {
 	synctest.Wait()
 }
 
-// live plays a history and answers what is wrong at its end, when everything
-// works again and time has passed.
-func live(ctx context.Context, dir string, history []act) string {
+// live plays a history and answers what is wrong at its end with one of the
+// receivers named, or with any if none is, when everything works again and time
+// has passed.
+func live(ctx context.Context, dir string, history []act, names ...string) string {
 	w := newWorld(dir)
 	w.start(ctx)
 	for _, a := range history {
@@ -136,12 +142,13 @@ func live(ctx context.Context, dir string, history []act) string {
 		}
 	}
 	w.disk.full.Store(false)
+	w.disk.dead.Store(false)
 	for _, r := range w.rs {
 		r.set(false)
 	}
 	w.pass(ctx, 100*time.Minute, true) // refused messages are tried again within the hour
 	synctest.Wait()
-	wrong := w.wrong()
+	wrong := w.wrong(names...)
 	w.stop()
 	if w.err != nil {
 		return w.err.Error()
@@ -186,4 +193,67 @@ func TestNoZombies(t *testing.T) {
 			rt.Fatalf("%s", wrong)
 		}
 	})
+}
+
+// TestNoZombiesAfterADeadDisk is invariant 10 where not even the trace file can
+// be written at times. Receivers that keep state are brought in line by a
+// resync; to others nothing can be taken back of which no record is left.
+func TestNoZombiesAfterADeadDisk(t *testing.T) {
+	fewer(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		history := rapid.SliceOfN(actions("disk dead", "disk dead", "restart", "crash"), 1, 30).Draw(rt, "history")
+		var wrong string
+		dir := fastDir(t)
+		synctest.Test(t, func(t *testing.T) { wrong = live(t.Context(), dir, history, "hook", "am") })
+		if wrong != "" {
+			rt.Fatalf("%s", wrong)
+		}
+	})
+}
+
+// TestNothingSaidOnAFullDiskIsForgotten plays what random histories found: what
+// a receiver heard while the database took nothing, and did not answer, must
+// survive a restart.
+func TestNothingSaidOnAFullDiskIsForgotten(t *testing.T) {
+	full, free := act{Kind: "disk full"}, act{Kind: "disk free"}
+	restart := act{Kind: "restart"}
+	minute := act{Kind: "pass", Time: time.Minute}
+	raise := func(kind string, s fault.Severity) act { return act{Kind: kind, Key: r2, Severity: s} }
+	down := func(kind string) act { return act{Kind: kind, Receiver: "am"} }
+	for name, history := range map[string][]act{
+		"worse and over": {
+			raise("raise", fault.Minor), full, {Kind: "blink lost", Key: r2, Severity: fault.Major, Hurry: true}, restart,
+		},
+		"worse, as before after the restart": {
+			raise("raise", fault.Minor), full, raise("raise lost", fault.Major), restart, raise("raise", fault.Minor),
+		},
+		"worse, and answered": {
+			raise("raise", fault.Minor), full, raise("raise", fault.Major), restart, raise("raise", fault.Minor), free, minute,
+		},
+		"over, worse again before the end was told": {
+			raise("raise", fault.Minor), down("down"),
+			{Kind: "clear", Key: r2},
+			full, raise("raise", fault.Major), minute,
+			down("up"), raise("raise lost", fault.Critical), minute, restart, free,
+			{Kind: "clear", Key: r2},
+		},
+		"over and told, but not answered, then again": {
+			raise("raise", fault.Minor), {Kind: "clear lost", Key: r2}, full, raise("raise", fault.Minor), restart, minute,
+		},
+		"two restarts": {
+			raise("raise", fault.Minor), full, raise("raise lost", fault.Major), restart, restart, {Kind: "clear", Key: r2},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i := range history {
+				history[i].Key = r2
+			}
+			dir := fastDir(t)
+			synctest.Test(t, func(t *testing.T) {
+				if wrong := live(t.Context(), dir, history); wrong != "" {
+					t.Error(wrong)
+				}
+			})
+		})
+	}
 }
