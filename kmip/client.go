@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"allclear/kmip/ttlv"
@@ -34,15 +35,17 @@ type Client struct {
 	o    Options
 	turn chan struct{} // held during an exchange; guards what follows
 
-	conn    net.Conn // nil: broken or closed
-	used    bool     // conn has brought an answer
-	closed  bool
+	conn   net.Conn // nil: broken or closed
+	used   bool     // conn has brought an answer
+	closed bool
+	e      enc
+	d      decoders
+	header [8]byte
+
+	mu      sync.Mutex // guards what follows
 	version Version
 	offset  time.Duration
 	told    bool // offset is known
-	e       enc
-	d       decoders
-	header  [8]byte
 }
 
 // Dial connects to the server at addr, host:port, with TLS and finds a version that both
@@ -112,16 +115,16 @@ func (c *Client) leave() { <-c.turn }
 
 // Version is the version that is spoken.
 func (c *Client) Version() Version {
-	c.turn <- struct{}{}
-	defer c.leave()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.version
 }
 
 // ClockOffset is how far the server's clock was ahead of ours at the last answer. The server
 // tells whole seconds, so it is exact to a second. The bool is false before the first answer.
 func (c *Client) ClockOffset() (time.Duration, bool) {
-	c.turn <- struct{}{}
-	defer c.leave()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.offset, c.told
 }
 
@@ -137,7 +140,7 @@ func (c *Client) Do(ctx context.Context, ops ...Payload) ([]ResponseItem, error)
 		return nil, &TransportError{Op: ops[0].Operation(), Addr: c.addr, Err: err}
 	}
 	defer c.leave()
-	return c.exchange(ctx, c.version, ops)
+	return c.exchange(ctx, c.Version(), ops)
 }
 
 // one asks for one operation. It holds for reading operations that are asked once more.
@@ -146,15 +149,16 @@ func (c *Client) one(ctx context.Context, op Payload) (Payload, error) {
 		return nil, &TransportError{Op: op.Operation(), Addr: c.addr, Err: err}
 	}
 	defer c.leave()
-	idle := c.used
-	items, err := c.exchange(ctx, c.version, []Payload{op})
-	if te, ok := errors.AsType[*TransportError](err); ok && idle && !te.Timeout() && ctx.Err() == nil && reads(op.Operation()) && c.o.Redial != nil {
-		items, err = c.exchange(ctx, c.version, []Payload{op})
+	idle, v := c.used, c.Version()
+	items, err := c.exchange(ctx, v, []Payload{op})
+	te, broke := errors.AsType[*TransportError](err)
+	if broke && idle && !te.Timeout() && ctx.Err() == nil && reads(op.Operation()) && c.o.Redial != nil {
+		items, err = c.exchange(ctx, v, []Payload{op})
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := items[0].Failure(c.version); err != nil {
+	if err := items[0].Failure(v); err != nil {
 		err.Op = op.Operation()
 		return nil, err
 	}
@@ -317,6 +321,8 @@ func (c *Client) clock(b []byte, start, end time.Time) {
 	}
 	// The server tells the whole second that its clock was in: half of one later is the best guess.
 	middle := start.Add(end.Sub(start) / 2)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.offset, c.told = at.Add(time.Second/2).Sub(middle), true
 }
 

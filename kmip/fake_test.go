@@ -107,17 +107,24 @@ func (s *fakeServer) serve(n int, conn net.Conn) {
 	}
 }
 
-// times is how often an operation was asked for.
+// times is how often an operation was asked for; 0 stands for any.
 func (s *fakeServer) times(op kmip.Operation) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
 	for _, o := range s.asked {
-		if o == op {
+		if op == 0 || o == op {
 			n++
 		}
 	}
 	return n
+}
+
+// connections is how many were accepted.
+func (s *fakeServer) connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns
 }
 
 // dial connects in KMIP 1.4, without a negotiation.

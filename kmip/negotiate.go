@@ -75,7 +75,9 @@ func (c *Client) offers(ctx context.Context, v Version) ([]Version, error) {
 func (c *Client) choose(offered []Version) (Negotiation, error) {
 	for _, v := range c.o.Versions {
 		if slices.Contains(offered, v) {
+			c.mu.Lock()
 			c.version = v
+			c.mu.Unlock()
 			return Negotiation{v, offered}, nil
 		}
 	}

@@ -14,13 +14,13 @@ type Version uint32
 
 // The versions of the protocol that this package speaks.
 const (
-	V1_0 Version = 1<<16 | 0
-	V1_1 Version = 1<<16 | 1
-	V1_2 Version = 1<<16 | 2
-	V1_3 Version = 1<<16 | 3
-	V1_4 Version = 1<<16 | 4
-	V2_0 Version = 2<<16 | 0
-	V2_1 Version = 2<<16 | 1
+	V1_0 Version = 0x1_0000
+	V1_1 Version = 0x1_0001
+	V1_2 Version = 0x1_0002
+	V1_3 Version = 0x1_0003
+	V1_4 Version = 0x1_0004
+	V2_0 Version = 0x2_0000
+	V2_1 Version = 0x2_0001
 )
 
 // Major is the number before the dot.

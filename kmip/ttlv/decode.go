@@ -26,58 +26,63 @@ func Check(b []byte) error {
 // check reads one item at b[off:] and answers where it ends. It answers *Error so
 // that nothing is allocated when all is well.
 func check(b []byte, off, depth int) (int, *Error) {
-	tag, v, next, err := item(b, off)
+	it, err := read(b, off)
 	if err != nil {
 		return 0, err
 	}
-	if v.Type != TypeStructure {
-		if reason := v.check(); reason != "" {
-			return 0, &Error{off, tag, reason}
+	if it.value.Type != TypeStructure {
+		if reason := it.value.check(); reason != "" {
+			return 0, &Error{off, it.tag, reason}
 		}
-		return next, nil
+		return it.end, nil
 	}
 	if depth++; depth > MaxDepth {
-		return 0, &Error{off, tag, fmt.Sprintf("more than %d structures in one another", MaxDepth)}
+		return 0, &Error{off, it.tag, fmt.Sprintf("more than %d structures in one another", MaxDepth)}
 	}
-	end := next
-	for at := off + headerLen; at < end; {
-		if at, err = check(b[:end], at, depth); err != nil {
+	for at := off + headerLen; at < it.end; {
+		if at, err = check(b[:it.end], at, depth); err != nil {
 			return 0, err
 		}
 	}
-	return end, nil
+	return it.end, nil
 }
 
-// item reads the header at b[off:], checks that the whole item with its padding
-// lies within b, and answers its value and where the next item begins.
-func item(b []byte, off int) (Tag, Value, int, *Error) {
+// item is what read finds.
+type item struct {
+	tag   Tag
+	value Value
+	end   int // where the next item begins
+}
+
+// read reads the header at b[off:] and checks that the whole item with its padding lies within b.
+func read(b []byte, off int) (item, *Error) {
 	rest := b[off:]
 	if len(rest) < headerLen {
-		return 0, Value{}, 0, &Error{off, 0, fmt.Sprintf("header cut short: %d bytes of %d", len(rest), headerLen)}
+		return item{}, &Error{off, 0, fmt.Sprintf("header cut short: %d bytes of %d", len(rest), headerLen)}
 	}
 	tag := Tag(rest[0])<<16 | Tag(rest[1])<<8 | Tag(rest[2])
 	if !tag.valid() {
-		return 0, Value{}, 0, &Error{off, tag, "the tag is of no legal range"}
+		return item{}, &Error{off, tag, "the tag is of no legal range"}
 	}
 	t := Type(rest[3])
 	n := binary.BigEndian.Uint32(rest[4:8])
 	if n > MaxSize {
-		return 0, Value{}, 0, &Error{off, tag, fmt.Sprintf("length %d, at most %d", n, MaxSize)}
+		return item{}, &Error{off, tag, fmt.Sprintf("length %d, at most %d", n, MaxSize)}
 	}
+	rest = rest[headerLen:]
 	size := padded(int(n))
-	if size > len(rest)-headerLen {
-		return 0, Value{}, 0, &Error{off, tag, fmt.Sprintf("length %d, but only %d bytes are left", n, len(rest)-headerLen)}
+	if size > len(rest) {
+		return item{}, &Error{off, tag, fmt.Sprintf("length %d, but only %d bytes are left", n, len(rest))}
 	}
 	if t == TypeStructure && n%8 != 0 {
-		return 0, Value{}, 0, &Error{off, tag, fmt.Sprintf("Structure of %d bytes, must be a multiple of 8", n)}
+		return item{}, &Error{off, tag, fmt.Sprintf("Structure of %d bytes, must be a multiple of 8", n)}
 	}
-	body := rest[headerLen : headerLen+int(n) : headerLen+int(n)]
-	for _, c := range rest[headerLen+int(n) : headerLen+size] {
+	for _, c := range rest[n:size] {
 		if c != 0 {
-			return 0, Value{}, 0, &Error{off, tag, "padding that is not zero"}
+			return item{}, &Error{off, tag, "padding that is not zero"}
 		}
 	}
-	return tag, Value{t, body}, off + headerLen + size, nil
+	return item{tag, Value{t, rest[:n:n]}, off + headerLen + size}, nil
 }
 
 // Decoder walks over encoded items in their order. Its first fault stays: from then
@@ -138,12 +143,12 @@ func (d *Decoder) Peek() (Tag, Type) {
 	if !d.More() {
 		return 0, 0
 	}
-	tag, v, _, err := item(d.buf[:d.end], d.off)
+	it, err := read(d.buf[:d.end], d.off)
 	if err != nil {
 		d.err = err
 		return 0, 0
 	}
-	return tag, v.Type
+	return it.tag, it.value.Type
 }
 
 // Is tells whether the next item has the tag.
@@ -166,18 +171,18 @@ func (d *Decoder) Any() (Tag, Value) {
 		d.Fail("an item is missing")
 		return 0, Value{}
 	}
-	tag, v, next, err := item(d.buf[:d.end], d.off)
-	if err == nil && v.Type != TypeStructure {
-		if reason := v.check(); reason != "" {
-			err = &Error{d.off, tag, reason}
+	it, err := read(d.buf[:d.end], d.off)
+	if err == nil && it.value.Type != TypeStructure {
+		if reason := it.value.check(); reason != "" {
+			err = &Error{d.off, it.tag, reason}
 		}
 	}
 	if err != nil {
 		d.err = err
 		return 0, Value{}
 	}
-	d.off = next
-	return tag, v
+	d.off = it.end
+	return it.tag, it.value
 }
 
 // Value reads the next item, which must have the tag.
