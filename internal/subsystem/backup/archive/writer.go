@@ -130,17 +130,25 @@ func (a *Writer) walked(ctx context.Context, e *source.Entry, x *extract.Entry, 
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer f.Close() // for the early ways out
 	x.Meta = *f.Meta()
 	content := &exact{ctx: ctx, r: f, left: x.Meta.Size}
 	x.Content = content
 	if err := a.write(x); err != nil {
 		return err
 	}
+	a.remember(&x.Meta, x.Path)
 	if content.err != nil {
 		report.Add(source.Skip{Path: e.Path, Reason: source.LeftOut, Err: fmt.Errorf("is in the archive with %d bytes of zeros at its end, which could not be read", content.padded)})
+		return nil
 	}
-	a.remember(&x.Meta, x.Path)
+	more, _ := f.Read(make([]byte, 1)) // an error of the disk is in the report
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if more > 0 && !f.Changed() { // files of the kernel claim a size of 0
+		report.Add(source.Skip{Path: e.Path, Reason: source.Changed, Err: fmt.Errorf("holds more than its size of %d bytes, which is what the archive has", x.Meta.Size)})
+	}
 	return nil
 }
 

@@ -25,14 +25,7 @@ type pattern struct {
 	dirOnly  bool
 }
 
-// parsePattern reads one exclude. The rules are restic's where both have them:
-//
-//   - a pattern is compared name by name; in a name, * ? [a-z] and \ work as in [path.Match] and never match a slash
-//   - ** as a whole name stands for any number of folders, none included
-//   - a pattern that begins with / is compared from the top, any other from every folder: *.swp, .cache/mozilla
-//   - what matches is left out with everything below it; a / at the end restricts the pattern to folders
-//   - the sources themselves are never left out, nor the folders above them
-//   - there is no negation: a pattern that begins with ! is refused (write \! for a name that does)
+// parsePattern reads one exclude by the rules of [Options.Exclude].
 func parsePattern(s string) (pattern, error) {
 	wrong := func(text string) (pattern, error) { return pattern{}, &PatternError{Pattern: s, Wrong: text} }
 	switch {

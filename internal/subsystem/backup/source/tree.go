@@ -16,7 +16,14 @@ import (
 type Options struct {
 	// Roots are absolute paths of files or folders.
 	Roots []string
-	// Exclude are patterns of what is left out; see parsePattern for their rules, which docs repeat.
+	// Exclude are patterns of what is left out. The rules are restic's where both have them:
+	//
+	//   - a pattern is compared name by name; in a name, * ? [a-z] and \ work as in [path.Match] and never match a slash
+	//   - ** as a whole name stands for any number of folders, none included
+	//   - a pattern that begins with / is compared from the top, any other from every folder: *.swp, .cache/mozilla
+	//   - what matches is left out with everything below it; a / at the end restricts the pattern to folders
+	//   - the sources themselves are never left out, nor the folders above them
+	//   - there is no negation: a pattern that begins with ! is refused (write \! for a name that does)
 	Exclude []string
 	// OneFileSystem leaves out what is mounted below a root; the folder on which it is mounted is kept, empty.
 	OneFileSystem bool
