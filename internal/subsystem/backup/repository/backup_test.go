@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -58,7 +59,9 @@ func oddTree(t testing.TB) string {
 	return root
 }
 
-func TestBackupRestoresTheSame(t *testing.T) {
+func TestBackupRestoresTheSame(t *testing.T) { synctest.Test(t, testBackupRestoresTheSame) }
+
+func testBackupRestoresTheSame(t *testing.T) {
 	r, _ := createDir(t)
 	root := oddTree(t)
 	s := backup(t, r, root)
@@ -71,6 +74,10 @@ func TestBackupRestoresTheSame(t *testing.T) {
 }
 
 func TestSecondBackupReadsOnlyWhatChanged(t *testing.T) {
+	synctest.Test(t, testSecondBackupReadsOnlyWhatChanged)
+}
+
+func testSecondBackupReadsOnlyWhatChanged(t *testing.T) {
 	r, _ := createDir(t)
 	root := oddTree(t)
 	first := backup(t, r, root)

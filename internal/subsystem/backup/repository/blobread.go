@@ -29,7 +29,7 @@ func (r *Repository) decodeBlob(b packedBlob, sealed, buf []byte) ([]byte, error
 func (r *Repository) loadBlob(ctx context.Context, x *index, kind Kind, id ID) ([]byte, error) {
 	places := x.findAll(kind, id)
 	if len(places) == 0 {
-		return nil, damaged(kind.String(), id, errors.New("it is in no index"))
+		return nil, damaged(kind.String(), id, errNoIndex)
 	}
 	var all error
 	for _, l := range places {

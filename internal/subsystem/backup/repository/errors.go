@@ -19,7 +19,8 @@ var (
 	// ErrAmbiguous says that a short ID fits several snapshots.
 	ErrAmbiguous = errors.New("several snapshots begin like this")
 
-	errTag = errors.New("the authentication tag is wrong")
+	errNoIndex = errors.New("it is in no index")
+	errTag     = errors.New("the authentication tag is wrong")
 )
 
 // DamageError names an object of the repository that is not what it must be: truncated, altered, missing while it is

@@ -40,20 +40,21 @@ type event struct {
 // batch is a run of events with the blobs that they need.
 type batch struct {
 	events []event
-	blobs  map[ID]*fetched
+	blobs  map[claim]*fetched
 	size   int
 	mem    []byte
 	done   chan struct{} // closed when all blobs are there or have their error
 }
 
-func newBatch() *batch { return &batch{blobs: map[ID]*fetched{}, done: make(chan struct{})} }
+func newBatch() *batch { return &batch{blobs: map[claim]*fetched{}, done: make(chan struct{})} }
 
 // need adds a blob.
 func (b *batch) need(l location) {
-	f := b.blobs[l.id]
+	key := claim{l.id, l.kind}
+	f := b.blobs[key]
 	if f == nil {
 		f = &fetched{loc: l, at: b.size}
-		b.blobs[l.id] = f
+		b.blobs[key] = f
 		b.size += l.plainLength()
 	}
 	b.events = append(b.events, event{blob: f})

@@ -113,3 +113,28 @@ func (b *backup) summary() *Summary {
 	s.TotalFilesProcessed = s.FilesNew + s.FilesChanged + s.FilesUnmodified
 	return s
 }
+
+// stageCounter is the progress of an operation with stages.
+type stageCounter struct {
+	name        atomic.Pointer[string]
+	done, total atomic.Int64
+}
+
+func (s *stageCounter) stage(name string, total int64) {
+	s.done.Store(0)
+	s.total.Store(total)
+	s.name.Store(&name)
+}
+
+func (s *stageCounter) add(n int64) { s.done.Add(n) }
+
+func (s *stageCounter) report(progress func(Progress)) (stop func()) {
+	start := time.Now()
+	return reportEvery(progress, func() Progress {
+		p := Progress{Elapsed: time.Since(start), Done: s.done.Load(), Total: s.total.Load()}
+		if n := s.name.Load(); n != nil {
+			p.Stage = *n
+		}
+		return p
+	})
+}

@@ -153,7 +153,7 @@ func (p *planner) item(ctx context.Context, f Found, above bool, err error) bool
 	for i, id := range it.Node.Content {
 		l, ok := p.s.rd.x.find(DataBlob, id)
 		if !ok {
-			p.b.events = append(p.b.events, event{item: it, err: damaged("data", id, errors.New("it is in no index"))})
+			p.b.events = append(p.b.events, event{item: it, err: damaged("data", id, errNoIndex)})
 			return true
 		}
 		places[i] = l

@@ -18,10 +18,20 @@ import (
 	"allclear/internal/subsystem/backup/source"
 )
 
+// sample opens the repository that restic 0.14 wrote, with a key that costs nothing, and answers the folder.
 func sample(t testing.TB) (*repository.Repository, string) {
 	t.Helper()
 	dir := openSample(t)
-	r, err := repository.Open(t.Context(), openDir(t, filepath.Join(dir, "repo")), []byte("allclear-sample"), options())
+	keys := filepath.Join(dir, "repo", "keys")
+	if err := os.RemoveAll(keys); err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(filepath.Join("testdata", "sample-key.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, keys, map[string]string{repository.Hash(key).String(): string(key)})
+	r, err := repository.Open(t.Context(), openDir(t, filepath.Join(dir, "repo")), password, options())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,17 +39,18 @@ func sample(t testing.TB) (*repository.Repository, string) {
 }
 
 func TestSampleOpensWithBothPasswordsAndNoOther(t *testing.T) {
-	r, dir := sample(t)
-	if got, want := r.ID(), "ef3b2ee2f6cebbad8711dea2b835ddb5b6cf3b903d223c2511880a8a5d046c67"; got != want {
-		t.Errorf("repository %s, want %s", got, want)
-	}
-	store := openDir(t, filepath.Join(dir, "repo"))
-	second, err := repository.Open(t.Context(), store, []byte("allclear-sample-2"), options())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := second.KeyID().Short(); got != "b088626a" {
-		t.Errorf("the second password opens key %s", got)
+	store := openDir(t, filepath.Join(openSample(t), "repo"))
+	for text, key := range map[string]string{"allclear-sample": "ecc4d18e", "allclear-sample-2": "b088626a"} {
+		r, err := repository.Open(t.Context(), store, []byte(text), options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := r.ID(), "ef3b2ee2f6cebbad8711dea2b835ddb5b6cf3b903d223c2511880a8a5d046c67"; got != want {
+			t.Errorf("repository %s, want %s", got, want)
+		}
+		if got := r.KeyID().Short(); got != key {
+			t.Errorf("%s opens key %s, want %s", text, got, key)
+		}
 	}
 	if _, err := repository.Open(t.Context(), store, []byte("allclear-sample\n"), options()); !errors.Is(err, repository.ErrWrongPassword) {
 		t.Errorf("a wrong password: %v", err)
