@@ -200,6 +200,9 @@ func classifyFile(c cause, f *sshpolicy.FileError) cause {
 		}
 	default:
 		c.class, c.code, c.qualifier = classTransfer, CodeTransfer, ""
+		if f.Op == "start" || f.Op == "open folder" { // neither protocol could be opened
+			c.class, c.code, c.qualifier, c.again = classProtocol, CodeNoSFTP, "scp-disabled", false
+		}
 	}
 	return c
 }

@@ -127,8 +127,7 @@ func rootsThere(t *source.Tree) error {
 
 func (a *archives) save(ctx context.Context, r *run) (done saved, err error) {
 	r.enter(stageSource)
-	at := time.Now().UTC()
-	name, err := archive.Name(a.job.Name, at)
+	at, name, err := a.free(ctx)
 	if err != nil {
 		return saved{}, err
 	}
@@ -159,6 +158,26 @@ func (a *archives) save(ctx context.Context, r *run) (done saved, err error) {
 		return saved{}, err
 	}
 	return saved{copy: name, size: m.Size}, nil
+}
+
+// free is the time of a new archive and its name, which must be new: names are
+// to the second.
+func (a *archives) free(ctx context.Context) (time.Time, string, error) {
+	at := time.Now().UTC().Truncate(time.Second)
+	for {
+		name, err := archive.Name(a.job.Name, at)
+		if err != nil {
+			return at, "", err
+		}
+		if _, err = a.at.Stat(ctx, name); err == nil {
+			at = at.Add(time.Second)
+			continue
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return at, name, err
+	}
 }
 
 // write makes the archive.

@@ -226,9 +226,10 @@ func (b *Backup) settingsCheck(t Target) check.Check {
 	return check.Check{
 		Name: "backup.settings", Resource: t.Name, Every: recordEvery, Codes: []fault.Code{CodeInsecure},
 		Run: func(_ context.Context, r *check.Report) {
-			now := time.Now()
-			judgeSettings(r, &t, t.Insecure, now)
-			o := b.options()
+			now, o := time.Now(), b.options()
+			if present, ok := o.target(t.Name); ok {
+				judgeSettings(r, &present, present.Insecure, now)
+			}
 			for _, j := range o.Jobs {
 				if j.Target == t.Name && len(j.Insecure) > 0 {
 					judgeSettings(r.At(j.Name), &t, j.Insecure, now)

@@ -214,10 +214,12 @@ func (w *world) planned() []check.Check {
 	return all
 }
 
-// look takes one look, which must end in order.
-func (w *world) look(id string) check.Last {
+// look takes an operator's look, which must end in order.
+func (w *world) look(id string) check.Last { return w.lookAs(id, fault.TriggerOperator) }
+
+func (w *world) lookAs(id string, trigger fault.Trigger) check.Last {
 	w.t.Helper()
-	last := must(w.sched.Look(w.t.Context(), id, fault.TriggerOperator))(w.t)
+	last := must(w.sched.Look(w.t.Context(), id, trigger))(w.t)
 	if last.Failure != "" || last.RecordError != nil {
 		w.t.Fatalf("look of %s: failure %q, record error %v", id, last.Failure, last.RecordError)
 	}
