@@ -28,6 +28,8 @@ type packWriter struct {
 	slots chan struct{} // uploads under way
 	work  chan *scratch // as many as blobs are compressed and sealed at a time
 	up    *errgroup.Group
+	// send starts an upload. It outlives the call that filled the pack, and ends with all uploads.
+	send func(p *openPack)
 
 	mu      sync.Mutex // guards the fields below
 	open    [2][2]*openPack
@@ -57,6 +59,7 @@ func newPackWriter(ctx context.Context, r *Repository, idx *index, guard func(co
 		slots: make(chan struct{}, r.options.Uploads),
 		work:  make(chan *scratch, n),
 	}
+	w.send = func(p *openPack) { up.Go(func() error { return w.upload(ctx, p) }) }
 	for range n {
 		w.work <- &scratch{}
 	}
@@ -178,27 +181,30 @@ func (w *packWriter) finish(ctx context.Context, p *openPack) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	w.up.Go(func() error {
-		defer func() { <-w.slots }()
-		id, err := p.finish(w.segs, w.r.key)
-		if err != nil {
-			return err
-		}
-		if err := w.guard(ctx); err != nil {
-			return err
-		}
-		if err := put(ctx, w.r.store, packPath(id), p.reader(), int64(p.size)); err != nil {
-			return err
-		}
-		w.stats.packs.Add(1)
-		w.stats.sent.Add(int64(p.size))
-		w.segs.put(p.parts)
-		if err := w.idx.add(id, p.blobs); err != nil {
-			return err
-		}
-		return w.list(ctx, packEntry{id, p.blobs})
-	})
+	w.send(p)
 	return nil
+}
+
+// upload sends a pack and lists it.
+func (w *packWriter) upload(ctx context.Context, p *openPack) error {
+	defer func() { <-w.slots }()
+	id, err := p.finish(w.segs, w.r.key)
+	if err != nil {
+		return err
+	}
+	if err := w.guard(ctx); err != nil {
+		return err
+	}
+	if err := put(ctx, w.r.store, packPath(id), p.reader(), int64(p.size)); err != nil {
+		return err
+	}
+	w.stats.packs.Add(1)
+	w.stats.sent.Add(int64(p.size))
+	w.segs.put(p.parts)
+	if err := w.idx.add(id, p.blobs); err != nil {
+		return err
+	}
+	return w.list(ctx, packEntry{id, p.blobs})
 }
 
 // list notes a pack that is in place, and saves an index file when there is enough for one.
@@ -257,9 +263,5 @@ func (w *packWriter) flush(ctx context.Context) error {
 			}
 		}
 	}
-	if err := w.up.Wait(); err != nil {
-		return err
-	}
-	// The context of the uploads has ended with them.
-	return nil
+	return w.up.Wait()
 }
