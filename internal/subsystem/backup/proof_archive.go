@@ -213,16 +213,21 @@ func (a *archives) files(ctx context.Context, q wire.BackupListRequest) ([]wire.
 	}
 	defer func() { _ = f.Close() }() // it was only read
 	var all []wire.BackupFile
+	under, met := path.Clean("/"+q.Path), false
 	for e, err := range r.Entries(ctx) {
 		if err != nil {
 			return all, archiveDamage(m.Archive, err)
 		}
-		if name := "/" + e.Path; listedBy(&q, name) {
+		name := "/" + e.Path
+		if met = met || below(under, name); listedBy(&q, name) {
 			all = append(all, wireFile(m.Archive, name, &e.Meta))
 		}
 		if len(all) == limited(q.Limit) {
-			break
+			return all, nil
 		}
+	}
+	if !met {
+		return nil, fmt.Errorf("%w: %s is not in %s", ErrNoCopy, under, m.Archive)
 	}
 	return all, nil
 }

@@ -214,6 +214,9 @@ func failStages(b *wire.BackupRun, result wire.BackupResult, now time.Time) {
 			s.State = stageSkip
 		}
 	}
+	if result.Stage == "" {
+		result.Stage = stageBegin // before anything was begun
+	}
 	b.Result = result
 }
 

@@ -121,6 +121,16 @@ func (w *world) Report(_ string, r sshpolicy.Result) {
 	w.heard = append(w.heard, r)
 }
 
+// lastHeard is how the newest connection went.
+func (w *world) lastHeard() sshpolicy.Result {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.heard) == 0 {
+		return sshpolicy.Result{}
+	}
+	return w.heard[len(w.heard)-1]
+}
+
 // view is the fault as people see it; ok is false when it never was.
 func (w *world) view(code fault.Code, resource string) (fault.View, bool) {
 	w.mu.Lock()
@@ -245,4 +255,14 @@ func do[Out any](w *world, name, in string) (Out, error) {
 func (w *world) run(job string) wire.BackupRun {
 	w.t.Helper()
 	return must(do[wire.BackupRun](w, "run", `{"job":"`+job+`","wait":true}`))(w.t)
+}
+
+// until waits for what another goroutine does.
+func (w *world) until(done func() bool) {
+	w.t.Helper()
+	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			w.t.Fatal("it did not come in 20 s")
+		}
+	}
 }
