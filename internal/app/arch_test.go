@@ -34,10 +34,18 @@ var mayImport = map[string][]string{
 	"internal/subsystem/watch": {"fault", "check", "subsystem", "wire", "atomicfile", "lab", "sshpolicy", "netdiag"},
 	"internal/subsystem/host":  {"fault", "check", "subsystem", "wire", "atomicfile", "lab"},
 
+	// The protocol of key servers, public, with a real server for tests and drills.
+	"kmip/ttlv":           {},
+	"kmip":                {"kmip/ttlv"},
+	"kmip/kmiptest":       {"kmip", "kmip/ttlv"},
+	"kmip/internal/gen":   {},
+	"kmip/internal/oasis": {"kmip", "kmip/ttlv"},
+
 	// The composition root may import everything but the command line.
 	"internal/app": {
 		"fault", "wire", "check", "journal", "subsystem", "sshpolicy", "netdiag", "atomicfile", "config", "lab",
 		"agent", "api", "web", "notify", "subsystem/watch", "subsystem/host",
+		"kmip", "kmip/kmiptest",
 	},
 	"cmd/allclear": {"cli"},
 	// The demonstration of "make run" is no part of the product.
