@@ -13,7 +13,7 @@ import (
 )
 
 // watchOptions maps the configuration to what package watch looks at.
-func (p *plan) watchOptions(known *sshpolicy.Store, log *slog.Logger) watch.Options {
+func (p *plan) watchOptions(known *sshpolicy.Store, log *slog.Logger) (watch.Options, error) {
 	o := watch.Options{KnownHosts: known, Policies: p.policies, Log: log}
 	for _, item := range p.Watch.SSH {
 		o.SSH = append(o.SSH, watch.SSH{
@@ -35,7 +35,7 @@ func (p *plan) watchOptions(known *sshpolicy.Store, log *slog.Logger) watch.Opti
 			Warning: item.Warning, Major: item.Major, Every: item.Interval,
 		})
 	}
-	return o
+	return o, p.watchTargets(&o)
 }
 
 // sshVersion changes with what package watch cannot see of the item.

@@ -13,6 +13,7 @@ import (
 	"allclear/internal/notify"
 	"allclear/internal/sshpolicy"
 	"allclear/internal/subsystem"
+	"allclear/internal/subsystem/backup"
 	"allclear/internal/subsystem/host"
 	"allclear/internal/subsystem/watch"
 	"allclear/internal/wire"
@@ -20,7 +21,7 @@ import (
 
 // Catalogue is what is known of every fault code, without an agent.
 func Catalogue() *fault.Catalogue {
-	c, err := fault.NewCatalogue(slices.Concat(agent.Faults(), check.Faults(), host.Faults(), notify.Faults(), watch.Faults())...)
+	c, err := fault.NewCatalogue(slices.Concat(agent.Faults(), backup.Faults(), check.Faults(), host.Faults(), notify.Faults(), watch.Faults())...)
 	if err != nil {
 		panic(fmt.Sprintf("the catalogue is wrong: %v", err)) // a defect of this program, found by any test
 	}
@@ -31,6 +32,7 @@ func Catalogue() *fault.Catalogue {
 // declare.
 func subsystems() []subsystem.Subsystem {
 	return []subsystem.Subsystem{
+		new(backup.Backup),
 		watch.New(watch.Options{}),
 		host.New(host.Options{Pruner: noPruner{}}, nil),
 		teller{notify.New(notify.Options{}, nil)},

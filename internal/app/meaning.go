@@ -41,6 +41,7 @@ func load(file string) (*plan, error) {
 	p.checkPolicies(mistakes)
 	p.checkSSH(mistakes)
 	p.checkTLS(mistakes)
+	p.checkBackup(mistakes)
 	p.checkRemedies(mistakes)
 	p.checkNotify(mistakes)
 	if err := mistakes.Err(); err != nil {

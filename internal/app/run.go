@@ -8,16 +8,19 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"allclear/internal/agent"
 	"allclear/internal/api"
+	"allclear/internal/envelope"
 	"allclear/internal/fault"
 	"allclear/internal/journal"
 	"allclear/internal/notify"
 	"allclear/internal/sshpolicy"
 	"allclear/internal/subsystem"
+	"allclear/internal/subsystem/backup"
 	"allclear/internal/subsystem/host"
 	"allclear/internal/subsystem/watch"
 	"allclear/internal/web"
@@ -49,7 +52,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, h.audit.Close(), h.store.Close()) }()
+	defer func() { err = errors.Join(err, h.audit.Close(), h.close()) }()
 	return h.run(ctx)
 }
 
@@ -61,8 +64,11 @@ type house struct {
 	begun  *plan  // what it was started with
 	store  *journal.Store
 	known  *sshpolicy.Store
+	sealed *os.Root // the folder of what is kept sealed
+	keys   *envelope.Keeper
 	watch  *watch.Watch
 	host   *host.Host
+	backup *backup.Backup
 	notify *notify.Notifier
 	agent  *agent.Agent
 	server *api.Server
@@ -83,16 +89,17 @@ func newHouse(ctx context.Context, o Options, p *plan) (_ *house, err error) {
 		Dir: filepath.Join(h.dir, "journal"), Node: p.node(), Catalogue: Catalogue(),
 		Limits: fault.Limits{Active: p.Limits.ActiveFaults, SenseBytes: int(p.Limits.Sense), TextBytes: int(p.Limits.Text)},
 		Retain: p.State.History, MaxCleared: p.State.HistoryFaults, BallastBytes: p.ballast(),
-		Clock: o.Clock, Log: h.log.With(slog.String("subsystem", "journal")),
+		Clock: o.Clock, Log: h.logOf("journal"),
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, h.store.Close())
+			err = errors.Join(err, h.close())
 		}
 	}()
+	p.OpenSecrets(h.secret)
 	if err := h.build(p); err != nil {
 		return nil, err
 	}
@@ -102,7 +109,7 @@ func newHouse(ctx context.Context, o Options, p *plan) (_ *house, err error) {
 	doors := api.Options{
 		Page: h.page, Hosts: p.Page.Hosts, MetricsToken: p.metricsToken(), Audit: h.audit,
 		Agent: h.agent, Version: Version(), Socket: first(o.Socket, Socket()), Listen: p.listen(o.Listen),
-		GroupRole: subsystem.Role(p.API.GroupRole), Log: h.log.With(slog.String("subsystem", "api")),
+		GroupRole: subsystem.Role(p.API.GroupRole), Log: h.logOf("api"),
 	}
 	h.server, err = api.New(doors)
 	if errors.Is(err, syscall.EADDRINUSE) && o.Listen == "" && !p.Written("listen") {
@@ -119,27 +126,85 @@ func (h *house) build(p *plan) (err error) {
 	if h.known, err = sshpolicy.OpenStore(filepath.Join(h.dir, "known_hosts")); err != nil {
 		return err
 	}
+	if err := h.openKeys(); err != nil {
+		return err
+	}
 	rec := recorder{h.store}
-	h.watch = watch.New(p.watchOptions(h.known, h.log.With(slog.String("subsystem", "watch"))))
+	watched, err := p.watchOptions(h.known, h.logOf("watch"))
+	if err != nil {
+		return err
+	}
+	h.watch = watch.New(watched)
 	h.host = host.New(p.hostOptions(h.dir, h.store), rec.Clock)
+	jobs, err := h.backupOptions(p)
+	if err != nil {
+		return err
+	}
+	if h.backup, err = backup.New(jobs); err != nil {
+		return err
+	}
 	sinks, err := p.sinks()
 	if err != nil {
 		return err
 	}
 	h.notify = notify.New(notify.Options{
-		Node: p.node(), Journal: h.store, Log: h.log.With(slog.String("subsystem", "notify")), Looked: h.looked,
+		Node: p.node(), Journal: h.store, Log: h.logOf("notify"), Looked: h.looked,
 		Wire: func(v *fault.View) wire.Fault { return h.agent.Wire(v) },
 	}, sinks)
 	h.agent, err = agent.New(agent.Options{
 		Node: p.node(), Version: Version(), Recorder: rec, Catalogue: Catalogue(),
-		Subsystems: []subsystem.Subsystem{h.watch, h.host, teller{h.notify}},
-		Log:        h.log.With(slog.String("subsystem", "agent")), Parallel: p.Checks.Parallel, Auto: p.auto(),
+		Subsystems: []subsystem.Subsystem{h.backup, h.watch, h.host, teller{h.notify}},
+		Log:        h.logOf("agent"), Parallel: p.Checks.Parallel, Auto: p.auto(),
 	})
 	if err != nil {
 		return err
 	}
 	h.agent.Overrides(p.overrides())
 	return nil
+}
+
+// openKeys opens what this node keeps sealed: the keys of backup jobs and the
+// secrets of the configuration.
+func (h *house) openKeys() (err error) {
+	if h.sealed, err = envelope.OpenFolder(filepath.Join(h.dir, "keys")); err != nil {
+		return err
+	}
+	local := envelope.NewLocalKey(h.sealed, time.Now)
+	h.keys, err = envelope.NewKeeper(envelope.Options{
+		Folder: h.sealed, Wrap: local, Sources: map[envelope.Kind]envelope.KeySource{envelope.KindLocal: local},
+	})
+	return err
+}
+
+// secretWait bounds how long a secret of the configuration is waited for.
+const secretWait = 30 * time.Second
+
+// secret opens a secret of the configuration.
+func (h *house) secret(name string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), secretWait)
+	defer cancel()
+	b, _, err := h.keys.Open(ctx, "secret/"+name)
+	return b, err
+}
+
+func (h *house) backupOptions(p *plan) (backup.Options, error) {
+	return p.backupOptions(filepath.Join(h.dir, "backup"), h.keys, h.watch, h.known, h.logOf("backup"))
+}
+
+func (h *house) logOf(subsystem string) *slog.Logger {
+	return h.log.With(slog.String("subsystem", subsystem))
+}
+
+// close releases what newHouse has opened so far.
+func (h *house) close() error {
+	var errs []error
+	if h.backup != nil {
+		errs = append(errs, h.backup.Close())
+	}
+	if h.sealed != nil {
+		errs = append(errs, h.sealed.Close())
+	}
+	return errors.Join(append(errs, h.store.Close())...)
 }
 
 func (h *house) run(ctx context.Context) error {
@@ -183,9 +248,19 @@ func (h *house) reload(ctx context.Context) (later []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	watched, err := p.watchOptions(h.known, h.logOf("watch"))
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := h.backupOptions(p)
+	if err != nil {
+		return nil, err
+	}
+	p.OpenSecrets(h.secret)
 	h.setLevel(p)
 	h.notify.Configure(sinks)
-	h.watch.Configure(p.watchOptions(h.known, h.log.With(slog.String("subsystem", "watch"))))
+	h.watch.Configure(watched)
+	h.backup.Configure(jobs)
 	h.host.Configure(p.hostOptions(h.dir, h.store))
 	h.agent.Overrides(p.overrides())
 	return h.startOnly(p), h.agent.Refresh(ctx)

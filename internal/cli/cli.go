@@ -55,8 +55,9 @@ type Program struct {
 	Version        func() wire.Version
 	Policies       func() []string
 	ProbeSSH       func(ctx context.Context, targets []string, o app.SSHProbe, tell func(int, wire.SSHProbe)) error
-	ServeKMIP      func(ctx context.Context, k app.KMIPServer, ready func(wire.KMIPServing)) error
 	ProbeEndpoints func(ctx context.Context, targets []string, o app.EndpointProbe, tell func(int, wire.EndpointProbe)) error
+	ServeKMIP      func(ctx context.Context, k app.KMIPServer, ready func(wire.KMIPServing)) error
+	Restore        func(ctx context.Context, from io.Reader, o app.RestoreOptions) (wire.BackupRestore, error)
 }
 
 // Main runs one command line and returns its exit code. An interrupt ends it.
@@ -68,7 +69,7 @@ func Main(ctx context.Context, args []string, std Std) int {
 func Whole() Program {
 	return Program{
 		Run: app.Run, Catalogue: app.Catalogue, CheckConfig: app.CheckConfig, Socket: app.Socket,
-		Version: app.Version, Policies: app.Policies, ProbeSSH: app.ProbeSSH, ProbeEndpoints: app.ProbeEndpoints, ServeKMIP: app.ServeKMIP,
+		Version: app.Version, Policies: app.Policies, ProbeSSH: app.ProbeSSH, ProbeEndpoints: app.ProbeEndpoints, ServeKMIP: app.ServeKMIP, Restore: app.Restore,
 	}
 }
 

@@ -18,7 +18,7 @@ const (
 func (c *commands) root() *cobra.Command {
 	root := noun("allclear", "Do the protection jobs of this host, and prove that each still works",
 		c.runCommand(), c.statusCommand(), c.faultCommand(), c.verifyCommand(), c.checkCommand(), c.probeCommand(),
-		c.preflightCommand(), c.pageCommand(), c.drillCommand(), c.notifyCommand(), c.kmipCommand(), c.configCommand(), c.supportCommand(), c.versionCommand(), c.completionCommand())
+		c.preflightCommand(), c.pageCommand(), c.drillCommand(), c.backupCommand(), c.notifyCommand(), c.kmipCommand(), c.configCommand(), c.supportCommand(), c.versionCommand(), c.completionCommand())
 	root.Long = `allclear backs up, renews, updates and watches, and proves that each of these
 jobs still works. When one does not, it raises one fault that names the cause,
 shows the evidence, says what to do, and clears it only when a new look has
@@ -31,7 +31,7 @@ Exit codes: 0 ok or all clear, 1 error, 2 usage or configuration,
 	root.SetHelpCommand(helpCommand(root))
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.flags.socket, "socket", "", "socket of the agent (default: ALLCLEAR_SOCKET, else the rule of the documentation)")
-	flags.StringVarP(&c.flags.output, "output", "o", outputText, "text, json, or (status, probe) nagios")
+	flags.StringVarP(&c.flags.output, "output", "o", outputText, "text, json, or (status, probe) nagios, (backup run, show) ucs")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("allclear "+strings.TrimPrefix(cmd.CommandPath()+" --help", "allclear "), "%v", err)
 	})
@@ -39,7 +39,7 @@ Exit codes: 0 ok or all clear, 1 error, 2 usage or configuration,
 	for _, done := range []struct {
 		flag   string
 		values []string
-	}{{"output", []string{outputText, outputJSON, outputNagios}}} {
+	}{{"output", []string{outputText, outputJSON, outputNagios, outputUCS}}} {
 		_ = root.RegisterFlagCompletionFunc(done.flag, cobra.FixedCompletions(done.values, cobra.ShellCompDirectiveNoFileComp)) // fails only for a flag that is not there
 	}
 	return root
@@ -51,6 +51,8 @@ func (c *commands) checkOutput(cmd *cobra.Command) error {
 	switch {
 	case cmd.Annotations[outputNagios] != "":
 		forms = append(forms, outputNagios)
+	case cmd.Annotations[outputUCS] != "":
+		forms = append(forms, outputUCS)
 	case cmd.Annotations[outputText] != "":
 		forms = forms[:1]
 	}

@@ -162,7 +162,7 @@ func (j *Job) keys() []key {
 		{name: "store_as", value: anyText(&j.StoreAs, "a file name", CheckName), doc: "The name of the command's output in the archive. The job's, when left out."},
 		{name: "target", required: true, value: anyText(&j.Target, "the name of a target", checkWord), doc: "the target that keeps the copies"},
 		{name: "schedule", value: anyText(&j.Schedule, `a schedule such as "0 2 * * *" or @daily`, checkFilled), doc: "When it runs, in local time. On demand only, when left out."},
-		{name: "jitter", value: span(&j.Jitter, 0, day), doc: "Starts up to so much later, differently each time."},
+		{name: "jitter", value: span(&j.Jitter, 0, day), doc: "Starts up to so much later: as much each time, and differently for each job and host."},
 		{name: "window", value: anyText(&j.Window, "a time of day such as 22:00-06:00", checkFilled), doc: "Scheduled runs begin inside only."},
 		{name: "disabled", value: anyText(&j.Disabled, "a sentence", checkFilled), doc: "Why the schedule is not followed for now. Copies still grow overdue."},
 		{name: "tries", value: integer(&j.Tries, 1, 10), doc: "How often a run is tried; a refused login at most 3 times."},
