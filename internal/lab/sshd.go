@@ -165,6 +165,9 @@ func (s *SSHD) configure(c SSHDConfig) ([]byte, error) {
 		fmt.Fprintln(&b, line)
 	}
 	fmt.Fprintf(&b, "ListenAddress %s\nPidFile none\nUsePAM no\nStrictModes no\nLoginGraceTime 30\n", s.Addr())
+	// Bash reads the user's ~/.bashrc for commands over SSH, unless it believes
+	// that it runs below another shell; what stands there is not the lab's.
+	fmt.Fprintln(&b, "SetEnv SHLVL=2")
 	fmt.Fprintln(&b, "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password")
 	for keyword, names := range map[string][]string{
 		"KexAlgorithms": c.KexAlgorithms, "Ciphers": c.Ciphers, "MACs": c.MACs, "HostKeyAlgorithms": c.HostKeyAlgorithms,

@@ -20,6 +20,8 @@ type FaultOptions struct {
 	CutReset bool          // end it with RST
 	Stall    bool          // after StallAt bytes from the server, pass nothing more of it
 	StallAt  int64
+	// CutSent and StallSent do the same after so many bytes from the client; 0: never.
+	CutSent, StallSent int64
 	// DropOver loses every chunk over this many bytes and all that follows it,
 	// in both directions, like a path whose MTU is smaller than anyone says.
 	// A connection whose segments are clamped (TCP_MAXSEG) below it passes,
@@ -74,6 +76,10 @@ func (f *FaultProxy) handle(c net.Conn) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		p.copy(up, c, false)
+		if o.CutSent > 0 && o.CutReset {
+			resetOnClose(c)
+			_ = c.Close()
+		}
 		_ = up.Close()
 	})
 	p.copy(c, up, true)
@@ -148,6 +154,12 @@ func (p *pipe) spoil(chunk []byte, passed int64, reply bool) ([]byte, error) {
 	}
 	if p.o.Stall && reply && passed+int64(len(chunk)) > p.o.StallAt {
 		return chunk[:max(0, p.o.StallAt-passed)], errLost
+	}
+	if !reply && p.o.StallSent > 0 && passed+int64(len(chunk)) > p.o.StallSent {
+		return chunk[:max(0, p.o.StallSent-passed)], errLost
+	}
+	if !reply && p.o.CutSent > 0 && passed+int64(len(chunk)) >= p.o.CutSent {
+		return chunk[:max(0, p.o.CutSent-passed)], fmt.Errorf("cut after %d bytes", p.o.CutSent)
 	}
 	if reply && p.o.CutAfter > 0 && passed+int64(len(chunk)) >= p.o.CutAfter {
 		return chunk[:max(0, p.o.CutAfter-passed)], fmt.Errorf("cut after %d bytes", p.o.CutAfter)

@@ -140,7 +140,7 @@ func (l *loginTry) answer(name, instruction string, questions []string, echos []
 // sign that the server gives.
 func wantsNewPassword(words string) bool {
 	words = strings.ToLower(words)
-	for _, s := range []string{"expired", "change your password", "new password", "current password"} {
+	for _, s := range []string{"expired", "change your password", "password change required", "new password", "current password"} {
 		if strings.Contains(words, s) {
 			return true
 		}

@@ -208,11 +208,17 @@ func (c *command) hostKey(ctx context.Context, r *Result) (ssh.PublicKey, error)
 	if _, died := errors.AsType[*CryptoError](err); err != nil && !died {
 		return nil, err
 	}
-	if r.HostKey == nil || err != nil {
+	for again := r.HostKey == nil || err != nil; again; {
+		began := time.Now()
 		r.Connections++
-		if err := c.learn(ctx, r, p); err != nil {
-			return nil, err
+		err = c.learn(ctx, r, p)
+		var next []string
+		if next, again = r.fallBack(err, c.part.KEX, began); again {
+			c.part.KEX = next
 		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	return r.HostKey.Key, p.judgeHostKey(r)
 }

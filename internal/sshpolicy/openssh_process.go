@@ -148,13 +148,13 @@ func (l *sshLog) line(line string) {
 		}
 		return
 	}
-	set := func(prefix string, into *string) {
+	first := func(prefix string, into *string) {
 		if value, ok := strings.CutPrefix(debug, prefix); ok && *into == "" {
 			*into = value
 		}
 	}
-	set("kex: algorithm: ", &l.n.KEX)
-	set("kex: host key algorithm: ", &l.n.HostKey)
+	first("kex: algorithm: ", &l.n.KEX)
+	first("kex: host key algorithm: ", &l.n.HostKey)
 	direction := func(prefix string, cipher, mac *string) {
 		if value, ok := strings.CutPrefix(debug, prefix); ok && *cipher == "" {
 			*cipher, value, _ = strings.Cut(value, " MAC: ")

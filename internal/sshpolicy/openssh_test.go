@@ -1,6 +1,7 @@
 package sshpolicy_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
@@ -31,7 +32,7 @@ func (a *account) keyPEM(t testing.TB) []byte {
 		t.Fatal(err)
 	}
 	a.conf.AuthorizedKeys = append(a.conf.AuthorizedKeys, key)
-	if err := a.sshd.Reconfigure(t.Context(), a.conf); err != nil {
+	if err := a.sshd.Reconfigure(context.Background(), a.conf); err != nil {
 		t.Fatal(err)
 	}
 	return pem.EncodeToMemory(block)
@@ -122,7 +123,7 @@ func TestOpenSSHFailuresHaveTheirOwnCodes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			conf := a.conf
 			conf.KexAlgorithms = tt.conf.KexAlgorithms
-			if err := a.sshd.Reconfigure(t.Context(), conf); err != nil {
+			if err := a.sshd.Reconfigure(context.Background(), conf); err != nil {
 				t.Fatal(err)
 			}
 			o := good

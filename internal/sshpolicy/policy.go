@@ -221,3 +221,34 @@ func (p Policy) Describe() []AlgorithmInfo {
 	}
 	return all
 }
+
+// Capability is one algorithm of a policy and whether a transport can do it.
+type Capability struct {
+	Category Category `json:"category"`
+	Name     string   `json:"name"`
+	Can      bool     `json:"can"`
+	Why      string   `json:"why,omitempty"` // why not
+}
+
+// Support lists what a transport can carry of the policy, in its order. For
+// OpenSSH it is what its current release can do: the program that is installed
+// is asked when a session is made.
+func (p Policy) Support(t Transport) []Capability {
+	var all []Capability
+	for _, c := range Categories() {
+		for _, name := range p.List(c) {
+			one := Capability{Category: c, Name: name, Can: t.Can(c, name)}
+			if e := p.mistake(c, slices.Index(p.List(c), name), name, t); !one.Can && e != nil {
+				one.Why = "no such algorithm is known"
+				if e.Wrong == WrongTransport {
+					one.Why = fmt.Sprintf("transport %q does not implement it", t)
+				}
+				if e.Cause != nil {
+					one.Why = e.Cause.Error()
+				}
+			}
+			all = append(all, one)
+		}
+	}
+	return all
+}

@@ -149,3 +149,28 @@ func TestTheLibraryIsAsMeasured(t *testing.T) {
 		t.Error("an empty list no longer means the defaults")
 	}
 }
+
+func TestSupportSaysWhoCanDoWhat(t *testing.T) {
+	p := builtin(t, "openssh-9")
+	for transport, cannot := range map[sshpolicy.Transport]string{
+		sshpolicy.Go: "sntrup761x25519-sha512@openssh.com", sshpolicy.OpenSSH: "",
+	} {
+		all := p.Support(transport)
+		if len(all) != len(p.KEX)+len(p.HostKeys)+len(p.Ciphers)+len(p.MACs) {
+			t.Errorf("%s: %d algorithms", transport, len(all))
+		}
+		found := cannot == ""
+		for _, c := range all {
+			if c.Can != transport.Can(c.Category, c.Name) || c.Can != (c.Why == "") {
+				t.Errorf("%s: %+v", transport, c)
+			}
+			found = found || c.Name == cannot && !c.Can
+			if cannot == "" && !c.Can {
+				t.Errorf("%s cannot do %s", transport, c.Name)
+			}
+		}
+		if !found {
+			t.Errorf("%s: nothing is said of %s", transport, cannot)
+		}
+	}
+}

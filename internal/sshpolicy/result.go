@@ -219,8 +219,8 @@ func (r Result) errorFacts(set func(key, value string)) {
 		set("looks_like", e.Guess)
 		set("why", e.Why)
 	case *CryptoError:
-		if used := r.used(); used != "" && used != e.Negotiated.KEX {
-			set("kex", e.Negotiated.KEX) // the fault is about this one
+		set("kex", e.Negotiated.KEX) // which may not be the one that was used in the end
+		if used := r.used(); used != e.Negotiated.KEX {
 			set("kex_used", used)
 		}
 		set("step", e.Step)

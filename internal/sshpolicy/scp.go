@@ -114,11 +114,17 @@ func (f *SCP) undo(ctx context.Context, target string, cause error) error {
 	// A cancelled Save cleans up too; the guard bounds it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.s.options.Timeout)
 	defer cancel()
+	e, ok := errors.AsType[*FileError](cause)
 	if f.shell {
 		_ = f.command(ctx, "remove", target, "rm -f "+quote(target), nil) // the first error is the one to tell
+		if ok && (e.Kind == FileNoSpace || e.Kind == FileQuota) {
+			if free, _, err := f.Space(ctx); err == nil {
+				e.Free = free
+			}
+		}
 		return cause
 	}
-	if e, ok := errors.AsType[*FileError](cause); ok && (e.Kind == FileNotFound || e.Kind == FileDenied) {
+	if ok && (e.Kind == FileNotFound || e.Kind == FileDenied) {
 		return cause // nothing was stored
 	}
 	if _, err := f.send(ctx, target, target, strings.NewReader(""), 0); err != nil {

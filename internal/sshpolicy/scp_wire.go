@@ -126,9 +126,10 @@ func (r *scpRun) lost(err error) error {
 	if r.f.s.Err() != nil {
 		return err
 	}
+	said, _ := io.ReadAll(io.LimitReader(r.out, 512)) // a write may have failed before these words were read
 	r.ch.close()
 	status := r.ch.ended()
-	words := r.ch.err.String()
+	words := strings.TrimSpace(printable(strings.Trim(string(said), "\x00\x01\x02 \r\n"), 512) + " " + r.ch.err.String())
 	if wantsNewPassword(words) {
 		return expired(r.f.s, words)
 	}
@@ -307,8 +308,11 @@ func (r *scpRun) walk(visit func(depth int, info scpInfo) bool) error {
 		answer := "\x00"
 		switch b {
 		case 'T':
-			seconds, _, _ := strings.Cut(line, " ")
-			n, _ := strconv.ParseInt(seconds, 10, 64) // a time that is none is no time
+			seconds, _, ok := strings.Cut(line, " 0 ")
+			n, err := strconv.ParseInt(seconds, 10, 64)
+			if !ok || err != nil { // such as "This service allows sftp connections only."
+				return &refusal{fmt.Sprintf("said %q where SCP belongs", string(b)+line)}
+			}
 			modified = time.Unix(n, 0)
 		case 'E':
 			depth--

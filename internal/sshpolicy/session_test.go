@@ -47,7 +47,11 @@ func newAccount(t testing.TB, c lab.SSHDConfig) *account {
 		c.Extra = append(c.Extra, "Subsystem sftp internal-sftp")
 	}
 	a.conf = c
-	a.sshd, err = lab.StartSSHD(context.Background(), t.TempDir(), c)
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // other accounts read their keys there
+		t.Fatal(err)
+	}
+	a.sshd, err = lab.StartSSHD(context.Background(), dir, c)
 	if err != nil {
 		t.Fatal(err)
 	}

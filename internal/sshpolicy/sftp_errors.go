@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"net"
+	"os"
 	"strings"
 
 	"github.com/pkg/sftp"
@@ -41,7 +43,8 @@ func (f *SFTP) fail(ctx context.Context, op, full string, err error) error {
 // ended makes the error of an operation that the end of ctx, of the session or
 // of its channel cut short; nil when none of them did.
 func (s *Session) ended(ctx context.Context, op, full string, err error) error {
-	lost := errors.Is(err, sftp.ErrSSHFxConnectionLost) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe)
+	_, network := errors.AsType[*net.OpError](err)
+	lost := network || isEnd(err) || errors.Is(err, sftp.ErrSSHFxConnectionLost) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, os.ErrClosed)
 	cause := s.Err()
 	if lost && cause == nil {
 		cause = s.endedSoon()

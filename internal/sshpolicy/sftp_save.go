@@ -63,7 +63,7 @@ func (f *SFTP) write(ctx context.Context, g *guard, file *sftp.File, full string
 		return 0, fmt.Errorf("read what is to be stored as %s: %w", full, from.err)
 	}
 	if err != nil {
-		return from.got, f.refine(f.fail(ctx, "save", full, err), size, from.got)
+		return from.got, f.refine(f.fail(ctx, "save", full, err), size, f.stored(file))
 	}
 	if size >= 0 && from.got != size {
 		return 0, &FileError{Op: "save", Path: full, Kind: FileShort, Err: fmt.Errorf("the source gave %d bytes, %d were announced", from.got, size)}
@@ -73,7 +73,7 @@ func (f *SFTP) write(ctx context.Context, g *guard, file *sftp.File, full string
 		err := file.Sync()
 		g.patient(1)
 		if err != nil {
-			return from.got, f.refine(f.fail(ctx, "save", full, err), size, from.got)
+			return from.got, f.refine(f.fail(ctx, "save", full, err), size, f.stored(file))
 		}
 	}
 	info, err := file.Stat()
@@ -84,6 +84,18 @@ func (f *SFTP) write(ctx context.Context, g *guard, file *sftp.File, full string
 		return from.got, &FileError{Op: "save", Path: full, Kind: FileShort, Err: fmt.Errorf("the server holds %d bytes, %d were sent", info.Size(), from.got)}
 	}
 	return from.got, nil
+}
+
+// stored is how much of a file that failed is at the server, 0 when unknown.
+func (f *SFTP) stored(file *sftp.File) int64 {
+	if f.s.Err() != nil {
+		return 0
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // rename gives the file its name. Only where the server has posix-rename a file

@@ -28,7 +28,7 @@ var sshFacts = []string{
 	"mac_offered", "mac_allowed", "mac_smallest",
 	"mac_c2s_offered", "mac_c2s_allowed", "mac_c2s_smallest",
 	"mac_s2c_offered", "mac_s2c_allowed", "mac_s2c_smallest",
-	"host_key", "pinned", "kex", "cipher", "mac", "host_key_algorithm",
+	"host_key", "pinned", "kex", "kex_used", "cipher", "mac", "host_key_algorithm",
 	"rcode", "looks_like", "fips_mode",
 	"expected", "known_hosts", "user", "methods_offered", "methods_tried",
 }
