@@ -25,37 +25,46 @@ const (
 // KeySocket hands keys to systemd-cryptsetup: crypttab(5) names the socket's path in place of a key file, and the
 // client's own address tells which volume it is for. Who is neither root nor this user gets nothing.
 type KeySocket struct {
-	Path string // absolute; its folder must be closed to others
-	// Open answers the key of a volume; the socket clears it.
-	Open func(ctx context.Context, volume string) ([]byte, error)
-	Log  *slog.Logger
+	path string
+	open func(ctx context.Context, volume string) ([]byte, error)
+	log  *slog.Logger
+	ln   net.Listener
 }
 
-// Run serves until ctx ends. A socket that a dead process left is replaced; one on which somebody listens is not.
-func (s *KeySocket) Run(ctx context.Context) error {
-	if err := clearStale(s.Path); err != nil {
-		return err
+// ListenKeys makes the socket, whose path is absolute and in a folder closed to others. open answers the key of a
+// volume; the socket clears it. A socket that a dead process left is replaced; one on which somebody listens is not.
+// Clients are answered once [KeySocket.Run] is called.
+func ListenKeys(
+	ctx context.Context, path string, open func(ctx context.Context, volume string) ([]byte, error), log *slog.Logger,
+) (*KeySocket, error) {
+	if err := clearStale(path); err != nil {
+		return nil, err
 	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "unix", s.Path)
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
 	if err != nil {
-		return fmt.Errorf("listen for systemd-cryptsetup on %s: %w", s.Path, err)
+		return nil, fmt.Errorf("listen for systemd-cryptsetup on %s: %w", path, err)
 	}
-	if err := os.Chmod(s.Path, 0o600); err != nil {
-		return errors.Join(fmt.Errorf("close %s to others: %w", s.Path, err), ln.Close())
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("close %s to others: %w", path, err), ln.Close())
 	}
-	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	return &KeySocket{path, open, log, ln}, nil
+}
+
+// Run answers clients until ctx ends, and removes the socket.
+func (s *KeySocket) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = s.ln.Close() })
 	defer stop()
 	var clients sync.WaitGroup
 	defer clients.Wait()
 	slots := make(chan struct{}, maxClients)
 	for {
-		slots <- struct{}{}
-		conn, err := ln.Accept()
+		slots <- struct{}{} // each client leaves within answerWithin
+		conn, err := s.ln.Accept()
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return errors.Join(fmt.Errorf("accept on %s: %w", s.Path, err), ln.Close())
+			return errors.Join(fmt.Errorf("accept on %s: %w", s.path, err), s.ln.Close())
 		}
 		clients.Go(func() {
 			defer func() { <-slots }()
@@ -95,10 +104,10 @@ func (s *KeySocket) serve(ctx context.Context, conn *net.UnixConn) {
 	defer stop()
 	volume, err := s.answer(ctx, conn)
 	if err != nil {
-		s.Log.LogAttrs(ctx, slog.LevelWarn, "no key handed out", slog.String("volume", volume), slog.Any("error", err))
+		s.log.LogAttrs(ctx, slog.LevelWarn, "no key handed out", slog.String("volume", volume), slog.Any("error", err))
 		return
 	}
-	s.Log.LogAttrs(ctx, slog.LevelInfo, "key handed out", slog.String("volume", volume))
+	s.log.LogAttrs(ctx, slog.LevelInfo, "key handed out", slog.String("volume", volume))
 }
 
 func (s *KeySocket) answer(ctx context.Context, conn *net.UnixConn) (string, error) {
@@ -113,7 +122,7 @@ func (s *KeySocket) answer(ctx context.Context, conn *net.UnixConn) (string, err
 	if err != nil {
 		return "", err
 	}
-	key, err := s.Open(ctx, volume)
+	key, err := s.open(ctx, volume)
 	defer clear(key)
 	if err != nil {
 		return volume, err
