@@ -159,6 +159,45 @@ func TestDebianRestoresAnArchiveWithoutUs(t *testing.T) {
 	}
 }
 
+func TestTimesFarAway(t *testing.T) {
+	lab.Need(t, "root", "mount")
+	dir, o := t.TempDir(), newOwner(t)
+	if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil { // which keeps any time
+		t.Fatalf("mount tmpfs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := errors.Join(os.Mkdir(dir+"/from", 0o700), os.Mkdir(dir+"/to", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for _, year := range []int{1000, 1600, 1676, 2263, 3000, 9000} {
+		at := time.Date(year, 1, 2, 3, 4, 5, 678901234, time.UTC)
+		path := dir + "/from/" + strconv.Itoa(year)
+		ts := []unix.Timespec{{Sec: at.Unix(), Nsec: int64(at.Nanosecond())}, {Sec: at.Unix(), Nsec: int64(at.Nanosecond())}}
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), unix.UtimesNanoAt(unix.AT_FDCWD, path, ts, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := sourcetest.Describe(t, dir+"/from")
+	if !strings.Contains(want["1000"], "1000-01-02T03:04:05.678901234Z") {
+		t.Fatalf("the file system keeps %q", want["1000"])
+	}
+	file, manifest := o.packTree(t, dir+"/from")
+	r, err := archive.Open(bytes.NewReader(file), o.parse(t, manifest), o.id.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := extract.To(t.Context(), dir+"/to", r.Entries(t.Context()), extract.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, sourcetest.Describe(t, dir+"/to"+dir+"/from")); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestAnyNameSurvives(t *testing.T) {
 	o := newOwner(t)
 	rapid.Check(t, func(rt *rapid.T) {

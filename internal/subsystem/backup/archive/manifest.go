@@ -144,7 +144,10 @@ func ParseManifest(data []byte, trusted ...ed25519.PublicKey) (*Manifest, ed2551
 		return nil, nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
 	key := ed25519.PublicKey(s.Signature.Key)
+	canonical, err := compact(s)
 	switch {
+	case err != nil || !bytes.Equal(bytes.TrimSuffix(data, []byte{'\n'}), canonical): // one manifest has one form only
+		return nil, nil, fmt.Errorf("%w: it is written in another way than ours", ErrManifest)
 	case s.Signature.Algorithm != signatureAlgorithm || len(key) != ed25519.PublicKeySize:
 		return nil, nil, fmt.Errorf("%w: signature by %q with a key of %d bytes", ErrManifest, s.Signature.Algorithm, len(key))
 	case !ed25519.Verify(key, signedBytes(s.Manifest), s.Signature.Value):

@@ -553,3 +553,28 @@ func FuzzName(f *testing.F) {
 		}
 	})
 }
+
+func TestEveryPlaceOfAHole(t *testing.T) {
+	const block = 4096
+	rapid.Check(t, func(rt *rapid.T) {
+		var want []byte
+		for _, zero := range rapid.SliceOfN(rapid.Bool(), 0, 150).Draw(rt, "blocks") {
+			fill := byte('x')
+			if zero {
+				fill = 0
+			}
+			want = append(want, bytes.Repeat([]byte{fill}, block)...)
+		}
+		want = want[:max(0, len(want)-rapid.IntRange(0, block).Draw(rt, "cut"))]
+		dest, err := os.MkdirTemp(t.TempDir(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := meta(source.Regular, 0o600)
+		m.Size = int64(len(want))
+		restore(t, dest, extract.Options{}, &extract.Entry{Path: "f", Meta: m, Content: bytes.NewReader(want)})
+		if got, err := os.ReadFile(dest + "/f"); err != nil || !bytes.Equal(got, want) {
+			rt.Errorf("%d bytes came back of %d, %v", len(got), len(want), err)
+		}
+	})
+}

@@ -81,12 +81,15 @@ func (x *writer) create(in *level) (int, error) {
 
 // same tells whether the file is there already, and gives it its other metadata.
 func (x *writer) same(in *level, name string, e *Entry) bool {
+	var st unix.Stat_t
+	if fstatat(in.fd, name, &st) != nil || typeOf(&st) != source.Regular || st.Size != e.Meta.Size {
+		return false // devices are not even opened
+	}
 	fd, err := openat(in.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
-	var st unix.Stat_t
 	if fstat(fd, &st) != nil || typeOf(&st) != source.Regular || st.Size != e.Meta.Size ||
 		st.Mtim != timespec(e.Meta.ModTime) || st.Nlink > 1 != (e.Meta.Links > 1) || st.Nlink > 1 && x.root {
 		return false // another name of the file may be anybody's: as root it is made anew
@@ -108,13 +111,15 @@ func (x *writer) fill(ctx context.Context, fd int, e *Entry) error {
 		x.buf = make([]byte, chunk)
 	}
 	var at int64
+	hole := false // the file ends in one: its size must be set
 	for at < e.Meta.Size {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
 		want := min(int64(len(x.buf)), e.Meta.Size-at)
 		n, err := io.ReadFull(e.Content, x.buf[:want])
-		if werr := writeSparse(fd, x.buf[:n], at); werr != nil {
+		var werr error
+		if hole, werr = writeSparse(fd, x.buf[:n], at); werr != nil {
 			return fmt.Errorf("write at byte %d of %d: %w", at, e.Meta.Size, werr)
 		}
 		at += int64(n)
@@ -130,15 +135,18 @@ func (x *writer) fill(ctx context.Context, fd int, e *Entry) error {
 	if n, _ := io.ReadFull(e.Content, x.buf[:1]); n > 0 {
 		return &contentError{errLong}
 	}
-	if err := unix.Ftruncate(fd, e.Meta.Size); err != nil { // a hole at the end
+	if !hole {
+		return nil
+	}
+	if err := unix.Ftruncate(fd, e.Meta.Size); err != nil {
 		return fmt.Errorf("set the size of %d bytes: %w", e.Meta.Size, err)
 	}
 	return nil
 }
 
 // writeSparse writes data at an offset that is a multiple of the block, without the blocks that hold only zeros: the
-// file is new, so they are zeros already.
-func writeSparse(fd int, data []byte, at int64) error {
+// file is new, so they are zeros already. It tells whether the last block was left out.
+func writeSparse(fd int, data []byte, at int64) (hole bool, err error) {
 	for len(data) > 0 {
 		skip := 0
 		for skip < len(data) && isZero(data[skip:min(skip+block, len(data))]) {
@@ -150,11 +158,12 @@ func writeSparse(fd int, data []byte, at int64) error {
 			n = min(n+block, len(data))
 		}
 		if err := writeAll(fd, data[:n], at); err != nil {
-			return err
+			return false, err
 		}
 		data, at = data[n:], at+int64(n)
+		hole = n == 0
 	}
-	return nil
+	return hole, nil
 }
 
 var zeros [block]byte
