@@ -247,7 +247,7 @@ func keyUnavailable() fault.Entry {
 		Remedy: []fault.Remedy{
 			{Text: "See which keys could open it and why they do not.", Impact: readsOnly, Command: "allclear key list"},
 			{Text: "Look again: the fault clears when the key opens.", Impact: "asks the key servers once", Command: "allclear verify {resource}"},
-			{Text: "If everything else is lost, the offline recovery key opens it.", Impact: "the recovery key is then known to this machine's operator", Command: "allclear key recovery --help"},
+			{Text: "If everything else is lost, the offline recovery key opens it.", Impact: "the recovery key is then known to this machine's operator", Command: "allclear key recovery create"},
 		},
 		Facts: []string{"key_id"}, Readings: []string{"tried"},
 	}

@@ -155,7 +155,7 @@ func keyFaults() []fault.Entry {
 			Raise:  "the key of a job has no slot but the local key file",
 			Clear:  "every job's key has a slot at a key server",
 			Remedy: []fault.Remedy{
-				{Text: "Add a key server and move the keys to it.", Impact: "the keys are sealed anew; copies stay readable", Command: "allclear keyserver --help"},
+				{Text: "Add a key server and move the keys to it.", Impact: "the keys are sealed anew; copies stay readable", Command: "allclear keyserver list"},
 			},
 			Facts: []string{"jobs"}, Applies: "backup jobs that have run once",
 		},
@@ -167,7 +167,7 @@ func keyFaults() []fault.Entry {
 			Raise:  "the key of a job has no recovery slot",
 			Clear:  "every job's key has a recovery slot",
 			Remedy: []fault.Remedy{
-				{Text: "Make a recovery key, print it and lock it away: it is shown once.", Impact: "whoever holds it can read every backup", Command: "allclear key recovery --help"},
+				{Text: "Make a recovery key, print it and lock it away: it is shown once.", Impact: "whoever holds it can read every backup", Command: "allclear key recovery create"},
 				{Text: "Look again.", Impact: readsOnly, Command: "allclear verify {resource}"},
 			},
 			Facts: []string{"jobs"}, Applies: "backup jobs that have run once",

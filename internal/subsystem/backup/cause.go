@@ -219,6 +219,7 @@ func classifyLocal(c cause, err error) cause {
 		c.class, c.code, c.qualifier, c.path = classSource, CodeLocal, (*local).qualifier, (*local).path
 	case errors.Is(err, errRunTime):
 		c.class, c.code, c.qualifier = classTimeout, CodeTransfer, "stall"
+	case errors.Is(err, errPanic): // what it broke is not known: class internal
 	case errors.Is(err, context.Canceled):
 		c.class, c.qualifier = classInterrupted, "interrupted"
 	case errors.Is(err, syscall.ENOSPC):

@@ -54,13 +54,18 @@ func (b *Backup) openRepository(ctx context.Context, j *Job, at folder, password
 		if !how.create {
 			return nil, fmt.Errorf("%w: job %s has not made one yet", ErrNoCopy, j.Name)
 		}
-		repo, err = repository.Init(ctx, at, password, repository.DefaultKDF(), o)
+		repo, err = repository.Init(ctx, at, password, passwordCost(), o)
 	}
 	if err != nil {
 		return nil, damageOf(fmt.Errorf("open the repository of job %s: %w", j.Name, err))
 	}
 	return &snapshots{b: b, job: j, repo: repo}, nil
 }
+
+// passwordCost is what opening a key file costs. The password is 256 random
+// bits, so that guessing is hopeless at any cost; a cost chosen for words that
+// people remember would only slow every look down.
+func passwordCost() repository.KDF { return repository.KDF{N: 2048, R: 8, P: 1} }
 
 // damageOf says of an error of the repository that it is damage, where it is.
 func damageOf(err error) error {

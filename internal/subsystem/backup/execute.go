@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"allclear/internal/check"
@@ -112,8 +114,18 @@ func (b *Backup) makeRoom(ctx context.Context, j *Job, t *Target, asked bool) bo
 	return err == nil && kept.Removed > 0
 }
 
+// errPanic is a defect of this program that a run has met. It ends the try, and
+// nothing else.
+var errPanic = errors.New("the program failed within the run; its log has the place")
+
 // try is one try: the five stages.
 func (b *Backup) try(ctx context.Context, r *run, j *Job, t *Target, asked bool) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.log.Error("backup run panicked", slog.String("job", j.Name), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			err = fmt.Errorf("%w: %v", errPanic, p)
+		}
+	}()
 	ctx, cancel := context.WithTimeoutCause(ctx, j.timeout(), errRunTime)
 	defer cancel()
 	defer func() {
@@ -202,7 +214,7 @@ func (b *Backup) conclude(ctx context.Context, r *run, j *Job, err error) {
 		r.change(false, func(rec *wire.BackupRun) { interrupt(rec, b.history.node, time.Now()) })
 		b.history.put(r.record())
 	default:
-		b.log.Warn("backup run failed", "job", j.Name, "error", err)
+		b.log.Warn("backup run failed", slog.String("job", j.Name), slog.Any("error", err))
 		r.finish(stateFailed, nil)
 	}
 }

@@ -28,13 +28,41 @@ const targetTime = time.Minute
 // connection.
 func (b *Backup) targetCheck(t Target) check.Check {
 	return check.Check{
-		Name: "backup.target", Resource: t.Name, Every: t.every(), Gap: targetGap, Timeout: t.timeout() + targetTime,
+		Name: "backup.target", Resource: t.Name, Every: t.every(), Gap: targetGap, Timeout: targetGap + t.timeout() + targetTime,
 		Codes:   append(targetCauses(), CodeUpgrade),
 		Version: fmt.Sprint(t.Address, t.User, t.Policy, t.Planned, t.Pins, t.Protocol, t.Transport, t.Path, t.Version),
 		Run: func(ctx context.Context, r *check.Report) {
-			err := b.tryTarget(ctx, &t, asked(r.Trigger()))
+			if err := b.breathe(ctx, &t, r.Trigger()); err != nil {
+				return // the agent stops
+			}
+			err := b.tryTarget(ctx, &t, r.Trigger() == fault.TriggerOperator)
 			b.judgeTarget(r, &t, err)
 		},
+	}
+}
+
+// breathe waits until the server was left alone for targetGap, unless somebody
+// waits for the look. At the start package watch looks at the same server.
+func (b *Backup) breathe(ctx context.Context, t *Target, trigger fault.Trigger) error {
+	if asked(trigger) {
+		return nil
+	}
+	wait := targetGap
+	if seen, ok := b.contact(t.Name); ok {
+		wait = targetGap - time.Since(seen.at)
+	} else if trigger != fault.TriggerStartup {
+		wait = 0
+	}
+	if wait <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -352,12 +352,12 @@ func TestLoginsAreHeldBackBeforeTheAccountIsLocked(t *testing.T) {
 	}
 	j, _ := job(t, backup.Archive)
 	w.begin([]backup.Target{target}, j)
-	look := func() { w.lookAs("backup.target@nas1", fault.TriggerTimer) }
+	look := func() { w.lookAs("backup.target@nas1", fault.TriggerContent) }
 	for range 5 {
 		look()
 	}
 	if n := w.connections(); n != 3 {
-		t.Errorf("timers made %d connections with a refused credential, want 3", n)
+		t.Errorf("%d connections with a refused credential, want 3", n)
 	}
 	w.look("backup.target@nas1")
 	if n := w.connections(); n != 4 {
