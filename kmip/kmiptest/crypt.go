@@ -33,6 +33,9 @@ func (x *exchange) working(in *item, mask kmip.CryptographicUsageMask) (*object,
 	if err != nil {
 		return nil, err
 	}
+	if b := o.block(); b != nil && b.kid(ttlv.TagKeyValue) == nil {
+		return nil, refusef(kmip.ResultReasonKeyValueNotPresent, "the server has only attributes of object %s", o.id)
+	}
 	if have := o.attr(ttlv.TagCryptographicUsageMask); have == nil || have.integer()&int32(mask) == 0 {
 		return nil, refusef(reasonUsageMask, "object %s may not be used to %s", o.id, mask)
 	}

@@ -153,8 +153,12 @@ func TestALostAnswerLeavesOneKey(t *testing.T) {
 
 func TestStallsAndCutsEndWithinTheClientsDeadline(t *testing.T) {
 	for _, f := range []kmiptest.Fault{
-		{Kind: kmiptest.Stall}, {Kind: kmiptest.Hangup}, {Kind: kmiptest.Slow, Delay: time.Minute},
-		{Kind: kmiptest.Trickle, Delay: 100 * time.Millisecond}, {Kind: kmiptest.Reset}, {Kind: kmiptest.StallHandshake},
+		{Kind: kmiptest.Stall},
+		{Kind: kmiptest.Hangup},
+		{Kind: kmiptest.Slow, Delay: time.Minute},
+		{Kind: kmiptest.Trickle, Delay: 100 * time.Millisecond},
+		{Kind: kmiptest.Reset},
+		{Kind: kmiptest.StallHandshake},
 	} {
 		t.Run(string(f.Kind), func(t *testing.T) {
 			t.Parallel()

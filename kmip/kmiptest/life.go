@@ -46,6 +46,15 @@ func (x *exchange) hides(id string) bool {
 	return x.fault != nil && x.fault.Kind == Missing && (x.fault.ID == "" || x.fault.ID == id)
 }
 
+// described answers the object that an operation is about, destroyed or not, if its attributes can be had.
+func (x *exchange) described(in *item) (*object, error) {
+	o, err := x.object(in)
+	if err == nil && o.archived() {
+		return nil, refusef(reasonObjectArchived, "object %s is archived", o.id)
+	}
+	return o, err
+}
+
 // usable answers the object that an operation is about if there is something to work with.
 func (x *exchange) usable(in *item) (*object, error) {
 	o, err := x.object(in)
@@ -166,6 +175,9 @@ func (x *exchange) obtainLease(in *item) ([]*item, error) {
 	o, err := x.usable(in)
 	if err != nil {
 		return nil, err
+	}
+	if state := o.state(x.now); o.stateful() && state != kmip.StatePreActive && state != kmip.StateActive {
+		return nil, refusef(reasonPermissionDenied, "object %s is %s", o.id, state)
 	}
 	return []*item{
 		text(ttlv.TagUniqueIdentifier, o.id), interval(ttlv.TagLeaseTime, leaseSeconds),

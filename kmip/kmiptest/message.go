@@ -174,11 +174,21 @@ func (s *Server) answer(msg *item, err error, c *client, f *Fault) *item {
 		return x.message(x.failure(nil, err))
 	}
 	out := x.message(x.batch(msg, head)...)
-	if limit := head.kid(ttlv.TagMaximumResponseSize); limit != nil && len(out.bytes()) > int(limit.integer()) {
-		return x.message(x.failure(nil, refusef(reasonTooLarge, "the answer has more than %d bytes", limit.integer())))
+	limit := x.s.limit.Message
+	if it := head.kid(ttlv.TagMaximumResponseSize); it != nil {
+		limit = min(limit, int(it.integer()))
 	}
-	if n := len(out.bytes()); n > x.s.limit.Message {
-		return x.message(x.failure(nil, refusef(reasonTooLarge, "the answer has %d bytes", n)))
+	if n := len(out.bytes()); n > limit {
+		return x.message(x.tooLarge(msg, n, limit)...)
+	}
+	return out
+}
+
+// tooLarge answers for each item that its answer is not sent. What it did stays done.
+func (x *exchange) tooLarge(msg *item, size, limit int) []*item {
+	var out []*item
+	for _, b := range msg.all(ttlv.TagBatchItem) {
+		out = append(out, x.failure(b, refusef(reasonTooLarge, "the answer has %d bytes, at most %d are wanted", size, limit)))
 	}
 	return out
 }

@@ -13,6 +13,7 @@ type object struct {
 	id    string
 	kind  kmip.ObjectType
 	value *item       // Symmetric Key, Certificate and so on; nil once destroyed
+	size  int         // bytes that it takes, set when it is stored
 	attrs []attribute // all but Unique Identifier, Object Type and State, which follow from the rest
 }
 

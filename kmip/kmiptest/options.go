@@ -75,6 +75,7 @@ type Limits struct {
 	Message     int           // bytes of a request: 1 MiB
 	Batch       int           // items of a request: 256
 	Objects     int           // that the server holds: 100 000; more answer with ResultReason GeneralFailure
+	Bytes       int           // of all objects: 256 MiB; an object itself has 1 MiB and 1000 attributes at most
 	Handshake   time.Duration // 10 s
 	Idle        time.Duration // between two requests of a connection: 10 min
 	Read        time.Duration // for the rest of a request whose first bytes came: 10 s
@@ -114,6 +115,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&l.Message, 1<<20)
 	orDefault(&l.Batch, 256)
 	orDefault(&l.Objects, 100_000)
+	orDefault(&l.Bytes, 256<<20)
 	orDefault(&l.Handshake, 10*time.Second)
 	orDefault(&l.Idle, 10*time.Minute)
 	orDefault(&l.Read, 10*time.Second)

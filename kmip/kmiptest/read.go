@@ -15,6 +15,9 @@ func (x *exchange) get(in *item) ([]*item, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b := o.block(); b != nil && b.kid(ttlv.TagKeyValue) == nil {
+		return nil, refusef(reasonIllegalOperation, "the server has only attributes of object %s", o.id)
+	}
 	value, err := x.deliver(o, in)
 	if err != nil {
 		return nil, err
@@ -133,7 +136,7 @@ func otherBytes(it *item) *item {
 }
 
 func (x *exchange) getAttributes(in *item) ([]*item, error) {
-	o, err := x.object(in)
+	o, err := x.described(in)
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +195,7 @@ func readReference(k *item) reference {
 }
 
 func (x *exchange) getAttributeList(in *item) ([]*item, error) {
-	o, err := x.object(in)
+	o, err := x.described(in)
 	if err != nil {
 		return nil, err
 	}

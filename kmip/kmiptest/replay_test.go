@@ -3,12 +3,14 @@ package kmiptest_test
 import (
 	"cmp"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,7 +104,7 @@ func replay(t *testing.T, r *rig, c *oasis.Case) error {
 		return err
 	}
 	defer conn.Close()
-	vars := &oasis.Vars{Now: time.Now()}
+	vars, seen := &oasis.Vars{Now: time.Now(), Text: map[string]string{}}, harvest{}
 	for i, step := range c.Steps {
 		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 			return err
@@ -124,6 +126,7 @@ func replay(t *testing.T, r *rig, c *oasis.Case) error {
 		if err := step.Response.Capture(got, vars); err != nil {
 			return fmt.Errorf("take the variables from answer %d: %w", i+1, err)
 		}
+		seen.take(got, vars)
 		want, err := step.Response.TTLV(vars)
 		if err != nil {
 			return fmt.Errorf("expected answer %d: %w", i+1, err)
@@ -135,11 +138,37 @@ func replay(t *testing.T, r *rig, c *oasis.Case) error {
 	return nil
 }
 
+// harvest counts the byte strings of the answers to a case by their tags. Cases refer to them without saying so in the
+// expected response: $DATA_0 is the first Data that came, $IV_COUNTER_NONCE the last IV/Counter/Nonce.
+type harvest map[ttlv.Tag]int
+
+var wordEnd = regexp.MustCompile("([a-z])([A-Z])|([A-Z])([A-Z][a-z])")
+
+func (h harvest) take(items []byte, vars *oasis.Vars) {
+	var d ttlv.Decoder
+	d.Reset(items)
+	for d.More() {
+		tag, v := d.Any()
+		switch v.Type {
+		case ttlv.TypeStructure:
+			h.take(v.Body, vars)
+		case ttlv.TypeByteString:
+			name := strings.ToUpper(wordEnd.ReplaceAllString(tag.ID(), "${1}${3}_${2}${4}"))
+			value := hex.EncodeToString(v.Body)
+			vars.Text[name] = value
+			if numbered := fmt.Sprintf("%s_%d", name, h[tag]); vars.Text[numbered] == "" {
+				vars.Text[numbered] = value
+			}
+			h[tag]++
+		}
+	}
+}
+
 // result is what a batch item of a response says of its operation.
 type result struct{ operation, status, reason, message string }
 
 func (r result) equal(o result) bool {
-	return r.operation == o.operation && r.status == o.status && r.reason == o.reason
+	return r.status == o.status && r.reason == o.reason
 }
 
 // results reads a response without the types of package kmip, which might not know a payload.

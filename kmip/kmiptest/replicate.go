@@ -121,12 +121,7 @@ func (st *store) adopt(c change) {
 		return
 	}
 	if c.obj == nil {
-		delete(st.objects, c.id)
-		for n, id := range st.names {
-			if id == c.id {
-				delete(st.names, n)
-			}
-		}
+		st.drop(c.id)
 		_ = st.unlink(c.id) // what stays on disk is back after a restart, as on a server whose disk is bad
 		return
 	}

@@ -54,7 +54,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	st, err := openStore(o.Dir, o.Now)
+	st, err := openStore(o.Dir, o.Limits.Bytes, o.Now)
 	if err != nil {
 		return nil, err
 	}

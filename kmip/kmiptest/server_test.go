@@ -63,7 +63,8 @@ func TestAServerTellsItsVendorRoleAndOperations(t *testing.T) {
 		{"stand-alone", kmiptest.Options{Vendor: "IBM SKLM 4.1.1.0"}, "IBM SKLM 4.1.1.0"},
 		{"clone", kmiptest.Options{Vendor: "IBM GKLM 4.2", Role: kmiptest.Clone}, "IBM GKLM 4.2 ServerType=clone"},
 		{
-			"master", kmiptest.Options{Vendor: "maker", Role: kmiptest.Master, RolePlace: kmiptest.InServerInformation},
+			"master",
+			kmiptest.Options{Vendor: "maker", Role: kmiptest.Master, RolePlace: kmiptest.InServerInformation},
 			"ServerType=master",
 		},
 	} {

@@ -20,11 +20,13 @@ import (
 
 // store holds the objects of a server.
 type store struct {
-	now  func() time.Time
-	root *os.Root // nil: nothing is kept
+	now   func() time.Time
+	root  *os.Root // nil: nothing is kept
+	limit int      // bytes of all objects
 
 	mu      sync.RWMutex // guards what follows
 	objects map[string]*object
+	size    int               // bytes of all objects
 	names   map[string]string // Name of an object that is not destroyed -> its id
 	feeds   []*feed           // to followers
 	sources []*feed           // from those followed
@@ -32,8 +34,11 @@ type store struct {
 	down    time.Time // since when the server is down, zero while it is up
 }
 
-func openStore(dir string, now func() time.Time) (*store, error) {
-	st := &store{now: now, objects: map[string]*object{}, names: map[string]string{}, stamps: map[string]time.Time{}}
+// maxAttributes is how many instances of attributes an object may have.
+const maxAttributes = 1000
+
+func openStore(dir string, limit int, now func() time.Time) (*store, error) {
+	st := &store{now: now, limit: limit, objects: map[string]*object{}, names: map[string]string{}, stamps: map[string]time.Time{}}
 	if dir == "" {
 		return st, nil
 	}
@@ -116,6 +121,18 @@ func (st *store) putLocked(objects []*object) error {
 			}
 		}
 	}
+	total := st.size
+	for _, o := range objects {
+		if o.size = len(o.file().bytes()); o.size > ttlv.MaxSize || len(o.attrs) > maxAttributes {
+			return refusef(reasonIndexOutOfBounds, "object %s would have %d attributes and %d bytes", o.id, len(o.attrs), o.size)
+		}
+		if total += o.size; st.objects[o.id] != nil {
+			total -= st.objects[o.id].size
+		}
+	}
+	if total > st.limit && total > st.size {
+		return refusef(reasonGeneral, "the server holds %d bytes and takes no more", st.size)
+	}
 	for i, o := range objects {
 		if err := st.save(o); err != nil {
 			for _, undo := range objects[:i] {
@@ -159,7 +176,9 @@ func (st *store) change(id string, f func(*object) error) error {
 
 // hold takes an object into the maps. The lock is held.
 func (st *store) hold(o *object, at time.Time) {
+	st.size += o.size
 	if old := st.objects[o.id]; old != nil {
+		st.size -= old.size
 		for _, n := range old.names() {
 			if st.names[n] == o.id {
 				delete(st.names, n)
@@ -186,19 +205,27 @@ func (st *store) revert(id string, before *object) error {
 func (st *store) forget(id string) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if o := st.objects[id]; o != nil {
-		for _, n := range o.names() {
-			if st.names[n] == id {
-				delete(st.names, n)
-			}
-		}
-	}
-	delete(st.objects, id)
+	st.drop(id)
 	now := st.now()
 	for _, f := range st.feeds {
 		f.push(change{at: now, id: id})
 	}
 	return st.unlink(id)
+}
+
+// drop takes an object out of the maps. The lock is held.
+func (st *store) drop(id string) {
+	o := st.objects[id]
+	if o == nil {
+		return
+	}
+	st.size -= o.size
+	for _, n := range o.names() {
+		if st.names[n] == id {
+			delete(st.names, n)
+		}
+	}
+	delete(st.objects, id)
 }
 
 func (st *store) unlink(id string) error {
@@ -320,6 +347,7 @@ func (st *store) load() error {
 		if err != nil {
 			return fmt.Errorf("read object %s: %w", filepath.Join(st.root.Name(), name), err)
 		}
+		o.size = len(b)
 		st.hold(o, st.now())
 	}
 	return nil
