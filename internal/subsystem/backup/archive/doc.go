@@ -1,7 +1,7 @@
 // Package archive keeps a backup as one encrypted file, NAME-TIME.tar.zst.age, and a signed manifest beside it,
 // NAME-TIME.manifest.json.
 //
-// The file is what its ending says, from the inside out: a tar stream in PAX format ([TarWriter]), compressed by
+// The file is what its ending says, from the inside out: a tar stream in PAX format (tarWriter), compressed by
 // zstd, encrypted by age to X25519 recipients. Nothing of ours is needed to have the files back:
 //
 //	age -d -i IDENTITY NAME-TIME.tar.zst.age | zstd -d | tar x --xattrs --xattrs-include='*'

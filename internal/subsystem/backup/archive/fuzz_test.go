@@ -2,14 +2,9 @@ package archive_test
 
 import (
 	"bytes"
-	"errors"
-	"io"
-	"strings"
 	"testing"
 
 	"allclear/internal/subsystem/backup/archive"
-	"allclear/internal/subsystem/backup/extract"
-	"allclear/internal/subsystem/backup/source"
 )
 
 func FuzzManifest(f *testing.F) {
@@ -24,107 +19,6 @@ func FuzzManifest(f *testing.F) {
 		}
 		if _, _, err := archive.ParseManifest(data, o.trusted()); err == nil && !bytes.Equal(data, manifest) && !bytes.Contains(data, manifest[12:200]) {
 			t.Errorf("forged: %q", data)
-		}
-	})
-}
-
-// tarOf writes entries as the agent sends them.
-func tarOf(t testing.TB, entries ...*extract.Entry) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	err := archive.WriteTar(t.Context(), &out, func(yield func(*extract.Entry, error) bool) {
-		for _, e := range entries {
-			if !yield(e, nil) {
-				return
-			}
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
-func sample() []*extract.Entry {
-	return []*extract.Entry{
-		{Path: "d", Meta: source.Meta{Type: source.Dir, Mode: 1<<31 | 0o755}},
-		{Path: "d/f", Meta: source.Meta{Type: source.Regular, Size: 3, Links: 2, Xattrs: []source.Xattr{{Name: "user.a=%3D", Value: []byte("\x00=")}}}, Content: strings.NewReader("abc")},
-		{Path: "d/h", Meta: source.Meta{Type: source.Regular, Links: 2}, HardLink: "d/f"},
-		{Path: "d/l", Meta: source.Meta{Type: source.Symlink, LinkTarget: "\xff"}},
-	}
-}
-
-func TestAStreamWithoutItsEndIsTruncated(t *testing.T) {
-	whole := tarOf(t, sample()...)
-	read := func(data []byte) (n int, err error) {
-		for e, err := range archive.ReadTar(bytes.NewReader(data)) {
-			if err != nil {
-				return n, err
-			}
-			if e.Content != nil {
-				if _, err := io.Copy(io.Discard, e.Content); err != nil {
-					return n, err
-				}
-			}
-			n++
-		}
-		return n, nil
-	}
-	if n, err := read(whole); n != 4 || err != nil {
-		t.Fatalf("%d entries, %v", n, err)
-	}
-	for cut := range whole {
-		_, err := read(whole[:cut])
-		if !errors.Is(err, archive.ErrTruncated) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("the first %d of %d bytes: %v", cut, len(whole), err)
-		}
-	}
-}
-
-func TestZerosAtTheEndOfAFileAreNoEndOfTheStream(t *testing.T) {
-	zeros := strings.Repeat("\x00", 4096)
-	whole := tarOf(t, &extract.Entry{Path: "f", Meta: source.Meta{Type: source.Regular, Size: 4096}, Content: strings.NewReader(zeros)})
-	var last error
-	for _, err := range archive.ReadTar(bytes.NewReader(whole[:len(whole)-1024])) {
-		last = err
-	}
-	if !errors.Is(last, archive.ErrTruncated) {
-		t.Errorf("got %v", last)
-	}
-}
-
-func TestAStreamKeepsWhatItCarries(t *testing.T) {
-	var got []*extract.Entry
-	for e, err := range archive.ReadTar(bytes.NewReader(tarOf(t, sample()...))) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, e)
-	}
-	f, h, l := got[1], got[2], got[3]
-	if f.Path != "d/f" || f.Meta.Links != 2 || len(f.Meta.Xattrs) != 1 || f.Meta.Xattrs[0].Name != "user.a=%3D" || string(f.Meta.Xattrs[0].Value) != "\x00=" {
-		t.Errorf("%+v", f)
-	}
-	if h.HardLink != "d/f" || h.Meta.Type != source.Regular || l.Meta.LinkTarget != "\xff" || got[0].Path != "d" || got[0].Meta.Type != source.Dir {
-		t.Errorf("%+v %+v %+v", got[0], h, l)
-	}
-}
-
-func FuzzTar(f *testing.F) {
-	f.Add(tarOf(f, sample()...))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		for e, err := range archive.ReadTar(bytes.NewReader(data)) {
-			if err != nil {
-				return
-			}
-			if e.Meta.Type == "" || e.Meta.Size < 0 {
-				t.Errorf("%+v", e)
-			}
-			if e.Content != nil {
-				if n, err := io.Copy(io.Discard, e.Content); err == nil && n != e.Meta.Size {
-					t.Errorf("%d bytes of %d", n, e.Meta.Size)
-				}
-			}
 		}
 	})
 }

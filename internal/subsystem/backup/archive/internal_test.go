@@ -95,18 +95,18 @@ func TestWhatNoTarCanCarryIsLeftOutAndReported(t *testing.T) {
 	if err := os.WriteFile(dir+"/after", []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w, err := NewTarWriter(io.Discard, "x")
+	w, err := newTarWriter(io.Discard, "x")
 	if err != nil {
 		t.Fatal(err)
 	}
 	long := &extract.Entry{Path: "f", Meta: source.Meta{Type: source.Regular, Xattrs: []source.Xattr{{Name: "user.a", Value: make([]byte, maxHeader)}}}}
 	for _, e := range []*extract.Entry{long, {Path: "s", Meta: source.Meta{Type: source.Socket}}, {Path: "../x", Meta: source.Meta{Type: source.Dir}}} {
-		if err := w.Write(e); !errors.Is(err, ErrEntry) {
+		if err := w.write(e); !errors.Is(err, ErrEntry) {
 			t.Errorf("%s: %v", e.Path, err)
 		}
 	}
 	long.Meta.Xattrs[0].Value = make([]byte, source.MaxXattrBytes)
-	if err := w.Write(long); err != nil {
+	if err := w.write(long); err != nil {
 		t.Errorf("as much as a source gives: %v", err)
 	}
 }

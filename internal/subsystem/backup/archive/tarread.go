@@ -20,25 +20,9 @@ import (
 // ErrTruncated: the data end before their end.
 var ErrTruncated = errors.New("is truncated")
 
-// ReadTar reads a tar stream, ours or another's: each entry's Content is valid until the next one is asked for. Names
-// are handed on as they are, without the slash of folders; whoever writes files checks them ([extract.CheckName]). A
-// stream that lacks its end yields [ErrTruncated] after its last entry.
-func ReadTar(r io.Reader) extract.Stream {
-	return func(yield func(*extract.Entry, error) bool) {
-		t := newTarReader(r)
-		for {
-			e, err := t.next()
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			if !yield(e, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
-// tarReader reads entries one by one.
+// tarReader reads entries one by one, of our tar streams or of others: each entry's Content is valid until the next one is
+// asked for. Names are handed on as they are, without the slash of folders; whoever writes files checks them
+// ([extract.CheckName]). A stream that lacks its end yields [ErrTruncated] after its last entry.
 type tarReader struct {
 	tr      *tar.Reader
 	end     *endWatch

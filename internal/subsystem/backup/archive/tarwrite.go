@@ -2,11 +2,9 @@ package archive
 
 import (
 	"archive/tar"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"strconv"
 	"strings"
 
@@ -32,20 +30,18 @@ const maxHeader = 960 << 10
 // errHeaderTooBig: the path and the attributes of one thing together are more than any tar can carry.
 var errHeaderTooBig = fmt.Errorf("its name, link target and extended attributes take more than %d bytes", maxHeader)
 
-// StreamComment begins what the first header of our tar streams says of itself.
-const StreamComment = "allclear stream 1"
-
-// TarWriter writes a tar stream in PAX format, which carries all of [source.Meta] that a restore needs: any bytes in
+// tarWriter writes a tar stream in PAX format, which carries all of [source.Meta] that a restore needs: any bytes in
 // names, times with nanoseconds in any year, extended attributes, hard links, devices, numbers of any size. Holes are
-// written as zeros. Its reader is [ReadTar], or any tar.
-type TarWriter struct {
+// written as zeros. Its reader is
+// [tarReader], or any tar.
+type tarWriter struct {
 	tw  *tar.Writer
 	buf []byte
 }
 
-// NewTarWriter starts a stream with a global header that holds the comment and nothing else.
-func NewTarWriter(w io.Writer, comment string) (*TarWriter, error) {
-	t := &TarWriter{tw: tar.NewWriter(w), buf: make([]byte, copyBuffer)}
+// newTarWriter starts a stream with a global header that holds the comment and nothing else.
+func newTarWriter(w io.Writer, comment string) (*tarWriter, error) {
+	t := &tarWriter{tw: tar.NewWriter(w), buf: make([]byte, copyBuffer)}
 	err := t.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", PAXRecords: map[string]string{paxComment: comment}})
 	if err != nil {
 		return nil, err
@@ -56,9 +52,9 @@ func NewTarWriter(w io.Writer, comment string) (*TarWriter, error) {
 // copyBuffer is how much content is held at a time.
 const copyBuffer = 256 << 10
 
-// Write writes one entry with its content, which must have Meta.Size bytes. An error that wraps [ErrEntry] concerns
+// write writes one entry with its content, which must have Meta.Size bytes. An error that wraps [ErrEntry] concerns
 // this entry only, of which nothing was written; after any other the stream is unusable.
-func (t *TarWriter) Write(e *extract.Entry) error {
+func (t *tarWriter) write(e *extract.Entry) error {
 	h, err := header(e)
 	if err != nil {
 		return err
@@ -85,8 +81,8 @@ type (
 	onlyWriter struct{ io.Writer }
 )
 
-// Close writes the end of the stream. Without it a reader knows that something is missing.
-func (t *TarWriter) Close() error { return t.tw.Close() }
+// close writes the end of the stream. Without it a reader knows that something is missing.
+func (t *tarWriter) close() error { return t.tw.Close() }
 
 // ErrEntry marks what cannot be put into a tar stream.
 var ErrEntry = errors.New("cannot be put into an archive")
@@ -145,25 +141,4 @@ func escapeXattr(name string) string {
 
 func unescapeXattr(name string) string {
 	return strings.NewReplacer("%25", "%", "%3D", "=").Replace(name)
-}
-
-// WriteTar writes a whole stream: the agent sends restored entries to the command line in this form. If the stream
-// fails, so does WriteTar, and what was written has no end.
-func WriteTar(ctx context.Context, w io.Writer, s extract.Stream) error {
-	t, err := NewTarWriter(w, StreamComment)
-	if err != nil {
-		return err
-	}
-	for e, err := range s {
-		if err != nil {
-			return err
-		}
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		if err := t.Write(e); err != nil {
-			return fmt.Errorf("send %s: %w", path.Clean(e.Path), err)
-		}
-	}
-	return t.Close()
 }

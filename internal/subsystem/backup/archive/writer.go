@@ -37,7 +37,7 @@ type Writer struct {
 	out        *meter
 	age        io.WriteCloser
 	zst        *zstd.Encoder
-	tar        *TarWriter
+	tar        *tarWriter
 	hashes     *hasher
 	contents   Contents
 	links      map[inode]*linked
@@ -91,7 +91,7 @@ func NewWriter(w io.Writer, recipients ...string) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start archive: %w", err)
 	}
-	if a.tar, err = NewTarWriter(a.zst, archiveComment+base64.StdEncoding.EncodeToString(salt)); err != nil {
+	if a.tar, err = newTarWriter(a.zst, archiveComment+base64.StdEncoding.EncodeToString(salt)); err != nil {
 		return nil, fmt.Errorf("start archive: %w", err)
 	}
 	return a, nil
@@ -161,7 +161,7 @@ func (a *Writer) write(x *extract.Entry) error {
 			x.Content = io.TeeReader(x.Content, a.content)
 		}
 	}
-	if err := a.tar.Write(x); err != nil {
+	if err := a.tar.write(x); err != nil {
 		return err
 	}
 	switch x.Meta.Type {
@@ -249,7 +249,7 @@ func (a *Writer) Close() error {
 		return nil
 	}
 	a.closed = true
-	if err := a.tar.Close(); err != nil {
+	if err := a.tar.close(); err != nil {
 		a.zst.Reset(io.Discard)
 		return err
 	}

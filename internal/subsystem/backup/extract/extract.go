@@ -129,7 +129,7 @@ func (x *writer) all(ctx context.Context, stream Stream) error {
 // fatal tells whether an error would meet every further file too.
 func fatal(err error) bool {
 	if _, ok := errors.AsType[*contentError](err); ok {
-		return true
+		return false
 	}
 	return slices.ContainsFunc([]error{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO, unix.EMFILE, unix.ENFILE, errMoved}, func(e error) bool {
 		return errors.Is(err, e)

@@ -361,37 +361,64 @@ func (f *failAfter) Read(p []byte) (int, error) {
 
 func TestNothingHalfStandsUnderItsName(t *testing.T) {
 	damaged := errors.New("archive is damaged")
-	stop := errors.New("interrupted")
+	const size = 4 << 20
 	for _, c := range []struct {
 		name    string
-		content func(cancel context.CancelCauseFunc) io.Reader
+		content io.Reader
 		want    string
 		is      error
 	}{
-		{"damaged", func(context.CancelCauseFunc) io.Reader { return &failAfter{1 << 20, damaged} }, "restore d/f: content ended at byte 1048576 of 4194304: archive is damaged", damaged},
-		{"short", func(context.CancelCauseFunc) io.Reader { return &failAfter{10, io.EOF} }, "restore d/f: content ended at byte 10 of 4194304: unexpected EOF", io.ErrUnexpectedEOF},
-		{"long", func(context.CancelCauseFunc) io.Reader { return &failAfter{5 << 20, io.EOF} }, "restore d/f: its content is longer than its size", nil},
-		{"none", func(context.CancelCauseFunc) io.Reader { return nil }, "restore d/f: has no content, but 4194304 bytes", nil},
-		{"interrupted", func(cancel context.CancelCauseFunc) io.Reader {
-			return readFunc(func(p []byte) (int, error) { cancel(stop); return len(p), nil })
-		}, "restore d/f: interrupted", stop},
+		{"damaged", &failAfter{1 << 20, damaged}, "d/f: content ended at byte 1048576 of 4194304: archive is damaged", damaged},
+		{"bad disk", &failAfter{1 << 20, unix.EIO}, "d/f: content ended at byte 1048576 of 4194304: input/output error", unix.EIO},
+		{"short", &failAfter{10, io.EOF}, "d/f: content ended at byte 10 of 4194304: unexpected EOF", io.ErrUnexpectedEOF},
+		{"long", &failAfter{5 << 20, io.EOF}, "d/f: its content is longer than its size", nil},
+		{"none", nil, "d/f: has no content, but 4194304 bytes", nil},
 	} {
 		dest := t.TempDir()
-		restore(t, dest, extract.Options{}, file("d/f", "old"))
-		ctx, cancel := context.WithCancelCause(t.Context())
+		restore(t, dest, extract.Options{}, folder("d"), file("d/f", "old"))
 		m := meta(source.Regular, 0o600)
-		m.Size = 4 << 20
-		r, err := extract.To(ctx, dest, stream(nil, folder("d"), file("d/e", "new"), &extract.Entry{Path: "d/f", Meta: m, Content: c.content(cancel)}, file("g", "g")), extract.Options{})
-		if err == nil || err.Error() != c.want || c.is != nil && !errors.Is(err, c.is) {
-			t.Errorf("%s: %v", c.name, err)
+		m.Size = size
+		bad := &extract.Entry{Path: "d/f", Meta: m}
+		if c.content != nil {
+			bad.Content = c.content
 		}
-		if r.Complete || r.Last != "d/e" || r.Files != 1 {
+		r := restore(t, dest, extract.Options{}, folder("d"), file("d/e", "new"), bad, file("g", "g"))
+		if r.Missing != 1 || r.Files != 2 || r.First[0].String() != c.want || c.is != nil && !errors.Is(r.First[0].Err, c.is) {
 			t.Errorf("%s: %+v", c.name, r)
 		}
-		wantShape(t, dest, "d/", "d/e = new", "d/f = old")
-		if info, err := os.Stat(dest + "/d"); err != nil || info.Mode().Perm() != 0o750 {
-			t.Errorf("%s: the folder was left with %v, %v", c.name, info.Mode(), err)
-		}
+		wantShape(t, dest, "d/", "d/e = new", "d/f = old", "g = g")
+	}
+}
+
+func TestAnEmptyFileWhoseContentCannotBeHadIsMissing(t *testing.T) {
+	dest := t.TempDir()
+	gone := errors.New("its content is elsewhere")
+	e := &extract.Entry{Path: "f", Meta: meta(source.Regular, 0o600), Content: &failAfter{0, gone}}
+	r := restore(t, dest, extract.Options{}, e, file("g", ""))
+	if r.Missing != 1 || !errors.Is(r.First[0].Err, gone) || r.Files != 1 {
+		t.Errorf("%+v", r)
+	}
+	wantShape(t, dest, "g = ")
+}
+
+func TestAnInterruptedRestoreSaysHowFarItCame(t *testing.T) {
+	stop := errors.New("interrupted")
+	dest := t.TempDir()
+	restore(t, dest, extract.Options{}, file("d/f", "old"))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	m := meta(source.Regular, 0o600)
+	m.Size = 4 << 20
+	half := &extract.Entry{Path: "d/f", Meta: m, Content: readFunc(func(p []byte) (int, error) { cancel(stop); return len(p), nil })}
+	r, err := extract.To(ctx, dest, stream(nil, folder("d"), file("d/e", "new"), half, file("g", "g")), extract.Options{})
+	if !errors.Is(err, stop) || err.Error() != "restore d/f: interrupted" {
+		t.Errorf("%v", err)
+	}
+	if r.Complete || r.Last != "d/e" || r.Files != 1 || r.Missing != 0 {
+		t.Errorf("%+v", r)
+	}
+	wantShape(t, dest, "d/", "d/e = new", "d/f = old")
+	if info, err := os.Stat(dest + "/d"); err != nil || info.Mode().Perm() != 0o750 {
+		t.Errorf("the folder was left with %v, %v", info.Mode(), err)
 	}
 }
 

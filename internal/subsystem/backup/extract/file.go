@@ -18,7 +18,8 @@ const block = 4096
 // chunk is how much content is held at a time.
 const chunk = 256 << 10
 
-// contentError ends a restore: a stream that failed within a file has nothing good to say afterwards.
+// contentError is a file whose content could not be had whole. It does not end a restore, whatever the cause: if the
+// stream cannot go on, it will say so when it is asked for the next entry.
 type contentError struct{ err error }
 
 func (e *contentError) Error() string { return e.err.Error() }
@@ -53,7 +54,7 @@ func (x *writer) file(ctx context.Context, in *level, name string, e *Entry) (er
 			x.drop(in)
 		}
 	}()
-	if e.Meta.Size > 0 {
+	if e.Meta.Size > 0 || e.Content != nil {
 		if err := x.fill(ctx, fd, e); err != nil {
 			return err
 		}
@@ -132,8 +133,11 @@ func (x *writer) fill(ctx context.Context, fd int, e *Entry) error {
 		}
 		return &contentError{fmt.Errorf("content ended at byte %d of %d: %w", at, e.Meta.Size, err)}
 	}
-	if n, _ := io.ReadFull(e.Content, x.buf[:1]); n > 0 {
+	switch n, err := io.ReadFull(e.Content, x.buf[:1]); {
+	case n > 0:
 		return &contentError{errLong}
+	case !errors.Is(err, io.EOF):
+		return &contentError{fmt.Errorf("after its %d bytes: %w", at, err)}
 	}
 	if !hole {
 		return nil
