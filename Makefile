@@ -16,7 +16,7 @@ RACE     := ./internal/fault/... ./internal/journal/... ./internal/check/... ./i
 
 .PHONY: help
 help: ## List what can be made
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## Install what the tests use beside Go (asks first; as root on Debian)
@@ -29,6 +29,10 @@ build: ## Build build/allclear, one static binary
 .PHONY: run
 run: build ## Start the agent with a demonstration server and see a fault raised, mended and cleared
 	@scripts/run.sh
+
+.PHONY: run-backup-example
+run-backup-example: build ## Back up /etc to a server of its own, prove it, restore a file
+	@scripts/run.sh backup
 
 .PHONY: test
 test: deps tools ## Run all tests; says at the end what was skipped and how to run that too

@@ -1,6 +1,7 @@
 // Command firstrun is what "make run" runs: it starts a demonstration SSH server on loopback with algorithms from
 // another time, writes a configuration that watches it, and starts the agent with that. The server reads its settings
-// again whenever their file changes, so the fault can be mended with an editor, as on a real server.
+// again whenever their file changes, so the fault can be mended with an editor, as on a real server. With the word
+// backup it is what "make run-backup-example" runs: a server that stores files, and docs/examples/backup.yaml.
 //
 // It is no part of the product.
 package main
@@ -31,13 +32,20 @@ Ciphers aes128-cbc
 `
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: firstrun ALLCLEAR DIR   (make run does this)")
+	example := len(os.Args) == 4 && os.Args[3] == "backup"
+	if len(os.Args) != 3 && !example {
+		fmt.Fprintln(os.Stderr, "usage: firstrun ALLCLEAR DIR [backup]   (make run and make run-backup-example do this)")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1], os.Args[2]); err != nil {
+	work := run
+	if example {
+		work = func(ctx context.Context, allclear, dir string) error {
+			return backupExample(ctx, allclear, dir, os.Getenv("CI") == "")
+		}
+	}
+	if err := work(ctx, os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, "firstrun:", err)
 		os.Exit(1)
 	}

@@ -9,17 +9,20 @@ import (
 )
 
 // progress shows how far long work is: a bar that is drawn over itself on a
-// terminal, a plain line for each new stage elsewhere.
+// terminal; elsewhere plain lines, one for each new stage and one now and then
+// while it lasts.
 type progress struct {
 	to    *printer
 	quiet bool // for programs
 	stage string
 	drawn time.Time // when the bar was drawn last; zero: it is not there
+	said  time.Time // when the last line was written
 }
 
 const (
 	barWidth = 24                     // of the bar itself, in columns
 	redraw   = 100 * time.Millisecond // a restore tells of every file
+	again    = 10 * time.Second       // between two lines of one stage
 )
 
 func (c *commands) bar() *progress {
@@ -36,7 +39,11 @@ func (p *progress) tell(s wire.Progress) {
 		p.to.write(fmt.Sprintf("\r\x1b[2K%-9s %s%s %3.0f%%  %s", safe(s.Stage), strings.Repeat("█", full), strings.Repeat("░", barWidth-full), s.Percent, clip(safe(s.Text))))
 		p.drawn = p.to.now()
 	case s.Stage != p.stage:
-		p.to.line("%s %s", safe(s.Stage), safe(s.Text))
+		p.to.line("%s", safe(s.Stage))
+		p.said = p.to.now()
+	case s.Text != "" && p.to.now().Sub(p.said) >= again:
+		p.to.line("%s: %.0f%%, %s", safe(s.Stage), s.Percent, safe(s.Text))
+		p.said = p.to.now()
 	}
 	p.stage = s.Stage
 }
