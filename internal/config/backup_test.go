@@ -54,6 +54,7 @@ func TestMistakesOfBackupAndKeyServersAreNamed(t *testing.T) {
 		{"keyservers: [{" + server + ", address: 'h:1', pin: 'SHA256:short'}]", `"SHA256:short" is not a pin`},
 		{"keyservers: [{" + server + ", address: 'h:1', ca: 'secret:ca'}]", "what is public is kept in no secret"},
 		{"keyservers: [{" + server + ", address: 'h:1'}, {" + server + ", address: 'h:2'}]", `the name "k" is taken`},
+		{"keyservers: [{name: k, address: 'h:1', client_cert: 'file:k', client_key: 'secret:k'}]", "cannot be what opens the key servers"},
 		{"keyserver_groups: [{name: g, interval: 1m}]", "exception_interval must not be longer than interval"},
 	} {
 		got := mistakes(t, c.text, map[string]string{"k": "x"})
@@ -77,5 +78,20 @@ func TestASecretOfTheAgentIsOpenedWhenItIsUsed(t *testing.T) {
 	c.OpenSecrets(func(name string) ([]byte, error) { return []byte("of " + name + "\n"), nil })
 	if text, err := password.Text(); err != nil || text != "of nas" {
 		t.Errorf("it opens to %q, %v", text, err)
+	}
+}
+
+func TestReferencesFromACommandAreReadAlike(t *testing.T) {
+	s, err := config.ParseSecret("file:k", "/etc/allclear")
+	if err != nil || s.Where() != "file:k" || !s.Set() {
+		t.Errorf("%v, %v", s.Where(), err)
+	}
+	if r, err := config.ParseRef("env:CA", ""); err != nil || r.Where() != "env:CA" {
+		t.Errorf("%v, %v", r.Where(), err)
+	}
+	for _, text := range []string{"hunter2", "secret:x", "file:", "cred:../x"} {
+		if _, err := config.ParseSecret(text, "/"); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }

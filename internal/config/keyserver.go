@@ -101,6 +101,12 @@ func (k *KeyServer) keys() []key {
 	}
 }
 
+func (k *KeyServer) check(d *decoder, path string) {
+	if k.ClientKey.ref.kind == "secret" {
+		d.wrong.Add(path+".client_key", errOwnSecret.Error(), "wanted is file:PATH, env:NAME or cred:NAME")
+	}
+}
+
 // portedAddress takes host:port only: key servers listen on many ports, and the
 // wrong one is a fault that people look for too long.
 func portedAddress(p *string) value {

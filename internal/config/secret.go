@@ -79,6 +79,28 @@ func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(hidden) }
 // MarshalText is String for encoders of text, map keys among them.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
+// ParseSecret reads a reference to a secret: "file:PATH", relative to dir, "env:NAME" or "cred:NAME". One that the
+// agent keeps itself ("secret:NAME") is refused: what needs this opens those. The error never repeats text.
+func ParseSecret(text, dir string) (Secret, error) {
+	r, err := parseReference(text, dir)
+	if err == nil && r.kind == "secret" {
+		err = errOwnSecret
+	}
+	if err != nil {
+		return Secret{}, err
+	}
+	return Secret{r}, nil
+}
+
+// errOwnSecret: the credentials of a key server are not kept by it.
+var errOwnSecret = errors.New("a secret that the key servers open cannot be what opens the key servers")
+
+// ParseRef is [ParseSecret] for something public.
+func ParseRef(text, dir string) (Ref, error) {
+	s, err := ParseSecret(text, dir)
+	return Ref(s), err
+}
+
 // Ref is the same kind of reference to something public: a certificate or a bundle of them. The zero value is not set.
 type Ref struct{ ref reference }
 
