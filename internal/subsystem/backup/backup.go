@@ -334,6 +334,16 @@ func (b *Backup) report(ctx context.Context, id string, t fault.Trigger, judge f
 	}
 }
 
+// ask wants a look soon.
+func (b *Backup) ask(id string) {
+	b.mu.Lock()
+	sink := b.sink
+	b.mu.Unlock()
+	if sink != nil {
+		sink.Ask(id, fault.TriggerTimer)
+	}
+}
+
 func listed(names []string) string {
 	if len(names) == 0 {
 		return "none"

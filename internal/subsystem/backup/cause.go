@@ -10,6 +10,7 @@ import (
 	"allclear/internal/envelope"
 	"allclear/internal/fault"
 	"allclear/internal/sshpolicy"
+	"allclear/internal/subsystem/backup/archive"
 	"allclear/internal/subsystem/backup/source"
 	"allclear/internal/wire"
 )
@@ -211,6 +212,8 @@ func classifyLocal(c cause, err error) cause {
 	switch root, command, trust, local := asType[*source.RootError](err), asType[*source.CommandError](err), asType[*source.TrustError](err), asType[*localError](err); {
 	case root != nil:
 		c.class, c.code, c.qualifier, c.path = classSource, CodeLocal, "source", (*root).Path
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, archive.ErrSpoolFull):
+		c.class, c.code, c.qualifier, c.path = classSource, CodeLocal, "no-space", pathOf(err)
 	case trust != nil:
 		c.class, c.code, c.qualifier, c.path = classSource, CodeLocal, "untrusted", (*trust).Path
 	case command != nil:
@@ -222,9 +225,6 @@ func classifyLocal(c cause, err error) cause {
 	case errors.Is(err, errPanic): // what it broke is not known: class internal
 	case errors.Is(err, context.Canceled):
 		c.class, c.qualifier = classInterrupted, "interrupted"
-	case errors.Is(err, syscall.ENOSPC):
-		c.class, c.code, c.qualifier = classSource, CodeLocal, "no-space"
-		c.path = pathOf(err)
 	}
 	return c
 }

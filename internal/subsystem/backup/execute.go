@@ -76,7 +76,7 @@ func (b *Backup) tries(ctx context.Context, r *run, j *Job, t *Target) error {
 		if c.class == classSpace && !b.makeRoom(ctx, j, t, asked) && n > 1 {
 			return err // retention was tried and there is nothing to remove
 		}
-		pause := min(j.backoff(n), maxBackoff)
+		pause := min(j.backoff(n, asked), maxBackoff)
 		if sshpolicy.RateLimited(err) {
 			pause = max(pause, penaltyPause)
 		}
@@ -247,6 +247,9 @@ func (b *Backup) tellRun(ctx context.Context, r *run, j *Job, t *Target, err err
 	}
 	// Last, so that the causes stand before the symptom.
 	b.report(ctx, jobCheckID(j.Name), trigger, func(rep *check.Report) { b.judgeJob(rep, j, t) })
+	if err == nil && b.drillDue(j, time.Now()) {
+		b.ask(drillCheckID(j.Name)) // the first copy is drilled at once
+	}
 }
 
 func badLook(job string, v *verifyError) *lookRecord {

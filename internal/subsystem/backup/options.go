@@ -123,7 +123,8 @@ type Job struct {
 	Overdue time.Duration
 	Proof   Proof
 	// Tries is how often a run is tried; 0 is 3. Backoff is the wait before the
-	// second try, doubled for each further one; 0 is 30 s.
+	// second try, doubled for each further one; 0 is 30 s, or 2 s when an operator
+	// waits.
 	Tries   int
 	Backoff time.Duration
 	// Insecure are settings of the job that weaken it, such as run_as root.
@@ -157,18 +158,26 @@ type Proof struct {
 
 const day = 24 * time.Hour
 
-func (p Proof) readPercent() float64         { return min(100, cmp.Or(p.ReadPercent, 2)) }
-func (p Proof) structure() time.Duration     { return cmp.Or(p.Structure, day) }
-func (p Proof) fullRead() time.Duration      { return cmp.Or(p.FullRead, 30*day) }
-func (p Proof) drill() time.Duration         { return cmp.Or(p.Drill, 7*day) }
-func (p Proof) drillOverdue() time.Duration  { return cmp.Or(p.DrillOverdue, 90*day) }
-func (t *Target) every() time.Duration       { return cmp.Or(t.Every, 6*time.Hour) }
-func (t *Target) timeout() time.Duration     { return cmp.Or(t.Timeout, sshpolicy.DefaultTimeout) }
-func (j *Job) tries() int                    { return cmp.Or(j.Tries, 3) }
-func (j *Job) timeout() time.Duration        { return cmp.Or(j.Timeout, day) }
-func (j *Job) backoff(try int) time.Duration { return cmp.Or(j.Backoff, 30*time.Second) << (try - 1) }
-func (j *Job) keyID() string                 { return "backup/" + j.Name }
-func (o *Options) parallel() int             { return cmp.Or(o.Parallel, 2) }
+func (p Proof) readPercent() float64        { return min(100, cmp.Or(p.ReadPercent, 2)) }
+func (p Proof) structure() time.Duration    { return cmp.Or(p.Structure, day) }
+func (p Proof) fullRead() time.Duration     { return cmp.Or(p.FullRead, 30*day) }
+func (p Proof) drill() time.Duration        { return cmp.Or(p.Drill, 7*day) }
+func (p Proof) drillOverdue() time.Duration { return cmp.Or(p.DrillOverdue, 90*day) }
+func (t *Target) every() time.Duration      { return cmp.Or(t.Every, 6*time.Hour) }
+func (t *Target) timeout() time.Duration    { return cmp.Or(t.Timeout, sshpolicy.DefaultTimeout) }
+func (j *Job) tries() int                   { return cmp.Or(j.Tries, 3) }
+func (j *Job) timeout() time.Duration       { return cmp.Or(j.Timeout, day) }
+func (j *Job) keyID() string                { return "backup/" + j.Name }
+func (o *Options) parallel() int            { return cmp.Or(o.Parallel, 2) }
+
+// backoff is the wait after a try.
+func (j *Job) backoff(try int, asked bool) time.Duration {
+	base := cmp.Or(j.Backoff, 30*time.Second)
+	if j.Backoff == 0 && asked {
+		base = 2 * time.Second
+	}
+	return base << (try - 1)
+}
 
 // overdueAfter is the age of the last verified copy that is too much; 0 when
 // nothing says so.
