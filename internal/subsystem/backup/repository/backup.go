@@ -35,6 +35,7 @@ type backup struct {
 	counts  counts
 	jobs    chan fileJob
 	chunks  chan chunkJob
+	large   chan struct{} // files of several chunks being read
 	buffers *chunkBuffers
 }
 
@@ -116,7 +117,7 @@ func (b *backup) run(ctx context.Context, guard func(context.Context) error, src
 func (b *backup) store(ctx context.Context, src Source, old *ID) (ID, error) {
 	n := b.r.workers()
 	b.jobs, b.chunks = make(chan fileJob, 2*n), make(chan chunkJob)
-	b.buffers = newChunkBuffers(2 * n)
+	b.large, b.buffers = make(chan struct{}, n), newChunkBuffers(n)
 	g, ctx := errgroup.WithContext(ctx)
 	root := &folder{b: b, path: "/", node: &Node{}}
 	root.loadOld(ctx, old)

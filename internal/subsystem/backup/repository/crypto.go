@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"slices"
 
 	//lint:ignore SA1019 the format is Poly1305-AES with AES-CTR, which no higher-level package offers
 	"golang.org/x/crypto/poly1305"
@@ -93,8 +94,8 @@ func (k *sealKey) open(dst, sealed []byte) ([]byte, error) {
 		return nil, err
 	}
 	start := len(dst)
-	dst = append(dst, c...)
-	cipher.NewCTR(k.cipher, iv).XORKeyStream(dst[start:], dst[start:])
+	dst = slices.Grow(dst, len(c))[:start+len(c)]
+	cipher.NewCTR(k.cipher, iv).XORKeyStream(dst[start:], c)
 	return dst, nil
 }
 

@@ -4,21 +4,20 @@ import (
 	"context"
 	"errors"
 	"slices"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
 )
 
 const (
 	// batchSize is how many bytes of blobs are fetched and held together. While one batch is used the next is fetched
 	// and a third is waiting.
-	batchSize = 16 << 20
+	batchSize = 8 << 20
 	// batchEvents bounds the steps of a batch, which may need the same blob again and again.
 	batchEvents = 8192
 	// joinGap is the gap between blobs over which one request goes on rather than a second being made, in bytes.
 	joinGap = 1 << 20
 	// joinSize bounds one request, in bytes: several requests at a time keep network and processors busy.
 	joinSize = 4 << 20
-	// fetches is how many requests of a batch are under way at a time.
+	// fetches is how many requests are under way at a time.
 	fetches = 4
 )
 
@@ -96,15 +95,15 @@ func (b *batch) fetch(ctx context.Context, r *Repository, x *index, bufs *rangeB
 		b.mem = make([]byte, b.size)
 	}
 	b.mem = b.mem[:b.size]
-	var g errgroup.Group
-	g.SetLimit(fetches)
+	var wg sync.WaitGroup
 	for _, run := range b.ranges() {
-		g.Go(func() error {
+		bufs.slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-bufs.slots }()
 			b.fetchRange(ctx, r, x, run, bufs)
-			return nil
 		})
 	}
-	_ = g.Wait() // no function answers an error
+	wg.Wait()
 	close(b.done)
 }
 
@@ -136,10 +135,15 @@ func (b *batch) fetchRange(ctx context.Context, r *Repository, x *index, run []*
 	}
 }
 
-// rangeBuffers lends memory for requests.
-type rangeBuffers struct{ free chan []byte }
+// rangeBuffers bounds the requests of all batches and lends them memory.
+type rangeBuffers struct {
+	slots chan struct{}
+	free  chan []byte
+}
 
-func newRangeBuffers() *rangeBuffers { return &rangeBuffers{make(chan []byte, fetches)} }
+func newRangeBuffers() *rangeBuffers {
+	return &rangeBuffers{make(chan struct{}, fetches), make(chan []byte, fetches)}
+}
 
 func (p *rangeBuffers) get(size int) []byte {
 	if size <= joinSize {

@@ -53,8 +53,8 @@ func (p *pieces) set(place int, id ID, err error) {
 	p.wg.Done()
 }
 
-// chunkBuffers lends memory for chunks, in powers of two from 1 MiB to the largest chunk.
-type chunkBuffers struct{ free [4]chan []byte }
+// chunkBuffers lends memory for chunks, in powers of two from 1 to 4 MiB; the few larger ones are left to the collector.
+type chunkBuffers struct{ free [3]chan []byte }
 
 func newChunkBuffers(keep int) *chunkBuffers {
 	c := &chunkBuffers{}
@@ -66,16 +66,18 @@ func newChunkBuffers(keep int) *chunkBuffers {
 
 // get answers an empty buffer for at least size bytes.
 func (c *chunkBuffers) get(size int) []byte {
-	class := 0
-	for class < len(c.free)-1 && 1<<(20+class) < size {
-		class++
+	for class := range c.free {
+		if 1<<(20+class) < size {
+			continue
+		}
+		select {
+		case b := <-c.free[class]:
+			return b[:0]
+		default:
+			return make([]byte, 0, 1<<(20+class))
+		}
 	}
-	select {
-	case b := <-c.free[class]:
-		return b[:0]
-	default:
-		return make([]byte, 0, max(size, 1<<(20+class)))
-	}
+	return make([]byte, 0, max(size, chunker.MaxSize))
 }
 
 func (c *chunkBuffers) put(b []byte) {
@@ -154,6 +156,12 @@ func (fr *fileReader) content(ctx context.Context, f io.Reader) ([]ID, int64, er
 	if end && n <= chunker.MinSize { // no boundary can be in it
 		id, err := fr.b.packs.saveBlob(ctx, DataBlob, fr.buf[:n])
 		return []ID{id}, int64(n), err
+	}
+	select { // each large file takes memory for a chunk
+	case fr.b.large <- struct{}{}:
+		defer func() { <-fr.b.large }()
+	case <-ctx.Done():
+		return nil, 0, context.Cause(ctx)
 	}
 	if fr.cut == nil {
 		fr.cut = chunker.NewBase(fr.b.r.conf.Polynomial)

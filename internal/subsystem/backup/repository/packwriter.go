@@ -55,7 +55,7 @@ func newPackWriter(ctx context.Context, r *Repository, idx *index, guard func(co
 	n := r.workers()
 	w := &packWriter{
 		r: r, idx: idx, guard: guard, up: up,
-		segs:  newSegments((r.options.Uploads + 4) * r.options.PackSize / segmentSize),
+		segs:  newSegments((r.options.Uploads + 2) * r.options.PackSize / segmentSize),
 		slots: make(chan struct{}, r.options.Uploads),
 		work:  make(chan *scratch, n),
 	}
@@ -141,7 +141,7 @@ func (s *scratch) verify(key *sealKey, c *codec, id ID, size int) (err error) {
 // trim gives the memory of an unusually large blob back.
 func (s *scratch) trim() {
 	for _, b := range []*[]byte{&s.sealed, &s.packed, &s.plain} {
-		if cap(*b) > 10<<20 {
+		if cap(*b) > 4<<20 {
 			*b = nil
 		}
 	}

@@ -30,7 +30,7 @@ type Options struct {
 	Now         func() time.Time // nil: time.Now
 	// LockWait is how long taking a lock waits for others to finish. 0: not at all.
 	LockWait time.Duration
-	// Uploads is how many packs are sent at a time, 1 to 5; 0 means 3. Each takes 16 MiB of memory.
+	// Uploads is how many packs are sent at a time, 1 to 5; 0 means 2. Each takes 16 MiB of memory.
 	Uploads int
 	// PackSize is the target size of packs in bytes, 4 to 128 MiB; 0 means 16 MiB.
 	PackSize int
@@ -87,7 +87,7 @@ func build(s Store, o Options) (*Repository, error) {
 		o.Now = time.Now
 	}
 	if o.Uploads == 0 {
-		o.Uploads = 3
+		o.Uploads = 2
 	}
 	if o.PackSize == 0 {
 		o.PackSize = 16 << 20
