@@ -1,0 +1,166 @@
+package backup_test
+
+import (
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"allclear/internal/envelope"
+	"allclear/internal/sshpolicy"
+	"allclear/internal/subsystem/backup"
+	"allclear/internal/wire"
+)
+
+// child is what a process that is to be killed works with.
+type child struct {
+	Dir, Keys, Address, HostKey, Login, Source string
+	Kind                                       backup.Kind
+}
+
+const childVariable = "ALLCLEAR_TEST_BACKUP_CHILD"
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(childVariable); text != "" {
+		os.Exit(beChild(text))
+	}
+	os.Exit(m.Run())
+}
+
+func (c *child) options() (backup.Options, func() error, error) {
+	root, err := envelope.OpenFolder(c.Keys)
+	if err != nil {
+		return backup.Options{}, nil, err
+	}
+	local := envelope.NewLocalKey(root, time.Now)
+	keeper, err := envelope.NewKeeper(envelope.Options{
+		Folder: root, Wrap: local, Sources: map[envelope.Kind]envelope.KeySource{envelope.KindLocal: local},
+	})
+	if err != nil {
+		return backup.Options{}, nil, err
+	}
+	pin, err := sshpolicy.ParsePin(c.HostKey)
+	if err != nil {
+		return backup.Options{}, nil, err
+	}
+	policy, err := sshpolicy.Builtin(sshpolicy.DefaultPolicy)
+	return backup.Options{
+		Dir: c.Dir, Node: "node1", Keys: keeper,
+		Targets: []backup.Target{{
+			Name: "nas1", Address: c.Address, User: "backup", Policy: policy, Path: "/copies", Protocol: sshpolicy.ProtocolSFTP, Pins: []sshpolicy.Pin{pin},
+			Login: func() (sshpolicy.Login, error) {
+				return sshpolicy.Login{User: "backup", Password: sshpolicy.Secret(c.Login)}, nil
+			},
+		}},
+		Jobs: []backup.Job{{Name: "etc", Kind: c.Kind, Sources: []string{c.Source}, Target: "nas1", Tries: 1, Keep: backup.Keep{Last: 3}}},
+	}, root.Close, err
+}
+
+// beChild runs the job again and again until it is killed, and says so.
+func beChild(text string) int {
+	var c child
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		return 2
+	}
+	o, _, err := c.options()
+	if err != nil {
+		return 2
+	}
+	b, err := backup.New(o)
+	if err != nil {
+		return 2
+	}
+	go func() { _ = b.Run(context.Background(), nil) }()
+	_, _ = os.Stdout.WriteString("begun\n")
+	for {
+		for _, a := range b.Actions() {
+			if a.Name != "run" {
+				continue
+			}
+			out, err := a.Do(context.Background(), []byte(`{"job":"etc","wait":true}`), nil)
+			if rec, ok := out.(wire.BackupRun); err != nil || !ok || rec.State != "success" {
+				_, _ = os.Stdout.WriteString("failed: " + rec.Result.Text + "\n")
+				return 3
+			}
+		}
+	}
+}
+
+// Whenever the agent is killed, what counts as a copy is whole, and the next
+// agent goes on.
+func TestKillAtAnyMoment(t *testing.T) {
+	for _, kind := range kinds() {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			s, o, _ := w.server()
+			o.AuthorizedKeys, o.Passwords = nil, map[string]string{"backup": "open sesame"}
+			if err := s.Reconfigure(*o); err != nil {
+				t.Fatal(err)
+			}
+			c := child{
+				Dir: filepath.Join(t.TempDir(), "backup"), Keys: filepath.Join(t.TempDir(), "keys"), Address: s.Addr(),
+				HostKey: ssh.FingerprintSHA256(s.HostKeys()[0]), Login: "open sesame", Source: tree(t), Kind: kind,
+			}
+			for range 8 {
+				c.killOne(t)
+			}
+			w.opts.Dir = c.Dir
+			left, release, err := c.options()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer release()
+			w.opts.Keys = left.Keys
+			w.begin(left.Targets, left.Jobs...)
+			if rec := w.run("etc"); rec.State != "success" {
+				t.Fatalf("the run after it all: %+v", rec.Result)
+			}
+			if v := must(do[wire.BackupVerify](w, "verify", `{"job":"etc","full":true}`))(t); !v.OK {
+				t.Errorf("verify %+v", v)
+			}
+			for _, snap := range must(do[wire.List[wire.BackupSnapshot]](w, "snapshots", `{"job":"etc"}`))(t).Items {
+				w.restores(snap.ID, c.Source)
+			}
+			interrupted := 0
+			for _, rec := range w.runs() {
+				switch rec.State {
+				case "running":
+					t.Errorf("run %s goes on for ever", rec.ID)
+				case "interrupted":
+					interrupted++
+				}
+			}
+			t.Logf("%d runs, %d of them cut off", len(w.runs()), interrupted)
+		})
+	}
+}
+
+// killOne runs a child and kills it after a random time.
+func (c *child) killOne(t *testing.T) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), childVariable+"="+string(must(json.Marshal(c))(t)))
+	out := must(cmd.StdoutPipe())(t)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := make([]byte, 1000)
+	n, err := out.Read(said)
+	if err != nil || !strings.HasPrefix(string(said[:n]), "begun") {
+		t.Errorf("child: %q, %v", said[:n], err)
+	}
+	kill := time.AfterFunc(time.Duration(rand.IntN(1500))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+	defer kill.Stop()
+	if n, _ = out.Read(said); n > 0 {
+		t.Errorf("child: %s", said[:n])
+	}
+	_ = cmd.Wait() // it was killed
+}
