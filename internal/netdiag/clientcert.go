@@ -24,7 +24,11 @@ func (r *run) clientCert(ctx context.Context, s *shake) bool {
 		return true
 	}
 	err, early := s.err, []byte(nil)
-	if err == nil {
+	switch {
+	case err != nil:
+	case r.eager && s.state.Version >= tls.VersionTLS13:
+		s.acceptance = "first-read"
+	default:
 		early, err = r.quietRead(ctx, s, r.t.Timeouts.Quiet)
 	}
 	s.wire.measure(st)

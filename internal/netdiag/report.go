@@ -99,7 +99,8 @@ type TLSInfo struct {
 	ClientCertSent  bool     `json:"client_cert_sent"`
 	AcceptedIssuers []string `json:"accepted_issuers,omitempty"` // as the server lists them, at most 32
 	// Acceptance says how the client certificate was proved to be accepted:
-	// "handshake" (TLS 1.2), "ticket", "settings", "data" or "silence".
+	// "handshake" (TLS 1.2), "ticket", "settings", "data" or "silence"; "first-read"
+	// when nobody waited for it.
 	Acceptance string `json:"acceptance,omitempty"`
 }
 

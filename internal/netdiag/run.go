@@ -40,6 +40,7 @@ type run struct {
 	name     string   // SNI and certificate name
 	trust    *trust
 	own      *ownCert
+	eager    bool // hand the connection over before the server's word on our certificate
 
 	addrs  []netip.AddrPort // of via, in the order to try
 	chosen netip.AddrPort

@@ -48,6 +48,9 @@ var errEnough = errors.New("enough seen")
 // handshake does one TLS handshake over w.
 func (r *run) handshake(ctx context.Context, w *wireConn, o shakeOptions) *shake {
 	s := &shake{wire: w}
+	if o.ciphers == nil {
+		o.ciphers = r.t.Ciphers
+	}
 	cfg := &tls.Config{
 		ServerName:   r.name,
 		MinVersion:   orDefault(o.min, r.t.MinTLS),

@@ -32,6 +32,7 @@ type Target struct {
 	MinTLS      uint16   // tls.VersionTLS12 when 0
 	MaxTLS      uint16   // tls.VersionTLS13 when 0
 	ALPN        []string // h2 and http/1.1 when nil
+	Ciphers     []uint16 // of TLS 1.2; Go's defaults when nil
 
 	Proxy      string // "http://[user:password@]host:port" or "https://..."; none when empty
 	ProxyRoots []byte // PEM, for an https proxy; the system's when empty
