@@ -18,7 +18,7 @@ const (
 func (c *commands) root() *cobra.Command {
 	root := noun("allclear", "Do the protection jobs of this host, and prove that each still works",
 		c.runCommand(), c.statusCommand(), c.faultCommand(), c.verifyCommand(), c.checkCommand(), c.probeCommand(),
-		c.preflightCommand(), c.pageCommand(), c.drillCommand(), c.backupCommand(), c.notifyCommand(), c.kmipCommand(), c.configCommand(), c.supportCommand(), c.versionCommand(), c.completionCommand())
+		c.preflightCommand(), c.pageCommand(), c.drillCommand(), c.backupCommand(), c.keyserverCommand(), c.keyCommand(), c.notifyCommand(), c.kmipCommand(), c.configCommand(), c.supportCommand(), c.versionCommand(), c.completionCommand())
 	root.Long = `allclear backs up, renews, updates and watches, and proves that each of these
 jobs still works. When one does not, it raises one fault that names the cause,
 shows the evidence, says what to do, and clears it only when a new look has
