@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -112,6 +111,7 @@ func dialGo(ctx context.Context, t Target, o DialOptions) (*Session, Result, err
 	r := newResult(t, o.Policy)
 	var client *ssh.Client
 	if err == nil {
+		p.buffer = sessionBuffer
 		r = p.blank(t)
 		client, err = p.sessionClient(ctx, &r)
 	}
@@ -200,27 +200,4 @@ func LockOut(err error) bool {
 func RateLimited(err error) bool {
 	e, ok := errors.AsType[*NotSSHError](err)
 	return ok && e.Kind == NotSSHRateLimited
-}
-
-// lifeline is a connection that knows when something last came over it.
-type lifeline struct {
-	net.Conn
-	start time.Time
-	heard atomic.Int64 // nanoseconds after start
-}
-
-func newLifeline(conn net.Conn) *lifeline { return &lifeline{Conn: conn, start: time.Now()} }
-
-// Read implements net.Conn.
-func (l *lifeline) Read(p []byte) (int, error) {
-	n, err := l.Conn.Read(p)
-	if n > 0 {
-		l.heard.Store(int64(time.Since(l.start)))
-	}
-	return n, err
-}
-
-// silence is how long nothing has come.
-func (l *lifeline) silence() time.Duration {
-	return time.Since(l.start) - time.Duration(l.heard.Load())
 }

@@ -56,6 +56,7 @@ func leftovers(t *testing.T, dir string) (whole, temporary int) {
 }
 
 func TestALineThatBreaksInTheMiddle(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{})
 	l, err := lab.New(t.Context(), t.TempDir())
 	if err != nil {
@@ -126,6 +127,7 @@ func TestALineThatBreaksInTheMiddle(t *testing.T) {
 }
 
 func TestASlowLineIsNotAStall(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{})
 	l, err := lab.New(t.Context(), t.TempDir())
 	if err != nil {
@@ -171,6 +173,7 @@ func small(t *testing.T, options string) string {
 }
 
 func TestAFullDiskIsSaidWithWhatIsFreeAndNeeded(t *testing.T) {
+	t.Parallel()
 	full := small(t, "size=4m")
 	inodes := small(t, "size=4m,nr_inodes=2")
 	readOnly := small(t, "size=4m")
@@ -222,6 +225,7 @@ func TestAFullDiskIsSaidWithWhatIsFreeAndNeeded(t *testing.T) {
 }
 
 func TestWhatTheServerForbids(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, forbidden string
 		notes           string
@@ -258,6 +262,7 @@ func TestWhatTheServerForbids(t *testing.T) {
 }
 
 func TestASourceThatFailsLeavesNothing(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{})
 	s := a.dial(t, nil)
 	broken := errors.New("the disk here is broken")
@@ -294,6 +299,7 @@ func TestASourceThatFailsLeavesNothing(t *testing.T) {
 }
 
 func TestOneSessionOnlyIsEnoughForSCP(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{Extra: names("MaxSessions 1")})
 	s := a.dial(t, nil)
 	dir := t.TempDir()
@@ -315,6 +321,7 @@ func TestOneSessionOnlyIsEnoughForSCP(t *testing.T) {
 }
 
 func TestKeysAreExchangedAgainInTheMiddle(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{Extra: names("RekeyLimit 1M")})
 	s := a.dial(t, nil)
 	files, err := s.Files(t.Context(), t.TempDir(), sshpolicy.ProtocolSFTP)
@@ -329,6 +336,7 @@ func TestKeysAreExchangedAgainInTheMiddle(t *testing.T) {
 }
 
 func TestAServerProgramThatIsKilledEndsItsFilesOnly(t *testing.T) {
+	t.Parallel()
 	lab.Need(t, "/usr/lib/openssh/sftp-server")
 	dir := t.TempDir()
 	pid, program := filepath.Join(dir, "pid"), filepath.Join(dir, "sftp")
@@ -366,6 +374,7 @@ func TestAServerProgramThatIsKilledEndsItsFilesOnly(t *testing.T) {
 }
 
 func TestAnAccountThatOnlySpeaks(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, says string
 		code       string
@@ -388,6 +397,7 @@ func TestAnAccountThatOnlySpeaks(t *testing.T) {
 }
 
 func TestASilentServerIsNoticed(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{})
 	l, err := lab.New(t.Context(), t.TempDir())
 	if err != nil {

@@ -158,7 +158,7 @@ func tempName(name string) string {
 // fullName is the path at the server of a name below the folder.
 func fullName(op, folder, name string) (string, error) {
 	if !fs.ValidPath(name) || strings.ContainsRune(name, 0) {
-		return "", &FileError{Op: op, Path: name, Kind: FileOther, Err: errors.New("the name is not a relative path without . and ..")}
+		return "", &FileError{Op: op, Path: name, Kind: FileOther, Err: errors.New("the name is no relative path, or has . or .. in it")}
 	}
 	return path.Join(folder, name), nil
 }

@@ -69,7 +69,14 @@ type reader struct {
 	offer offer
 }
 
-func newReader(r io.Reader) *reader { return &reader{in: bufio.NewReaderSize(r, 4096)} }
+func newReader(r io.Reader, buffer int) *reader { return &reader{in: bufio.NewReaderSize(r, buffer)} }
+
+// Sizes of a connection's read buffer, in bytes: a look reads little, and there
+// may be a thousand; a session reads files, and each read is a system call.
+const (
+	lookBuffer    = 4 << 10
+	sessionBuffer = 256 << 10
+)
 
 // read reads the version line and the server's KEXINIT. Every error is a
 // *NotSSHError or comes from the connection.

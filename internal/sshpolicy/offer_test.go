@@ -43,8 +43,8 @@ func TestAnOfferIsReadWithAllTenListsAndNoPseudoNames(t *testing.T) {
 	stream := "hello\r\n\x1b[31mred\r\nSSH-2.0-OpenSSH_9.2p1 Debian-2\r\n" + framed([]byte{msgIgnore, 0, 0, 0, 0}) +
 		framed(kexInit("a,b,a,ext-info-s,kex-strict-s-v00@openssh.com,kexguess2@matt.ucc.asn.au", "h", "c1,", "c2", "m1", "m2", "none,zlib", "none", "en", ""))
 	for name, r := range map[string]*reader{
-		"at once":            newReader(strings.NewReader(stream)),
-		"one byte at a time": newReader(iotest.OneByteReader(strings.NewReader(stream))),
+		"at once":            newReader(strings.NewReader(stream), lookBuffer),
+		"one byte at a time": newReader(iotest.OneByteReader(strings.NewReader(stream)), lookBuffer),
 	} {
 		o, err := r.read()
 		if err != nil {
@@ -97,7 +97,7 @@ func TestWhatIsNotSSHIsToldApart(t *testing.T) {
 		{"too many names", "SSH-2.0-x\r\n" + framed(kexInit(strings.Repeat("a,", 2000))), NotSSHBanner, "", "2001 names"},
 		{"a long name", "SSH-2.0-x\r\n" + framed(kexInit(strings.Repeat("a", 2000))), NotSSHBanner, "", "a name of 2000 bytes"},
 	} {
-		_, err := newReader(strings.NewReader(tt.stream)).read()
+		_, err := newReader(strings.NewReader(tt.stream), lookBuffer).read()
 		e, ok := errors.AsType[*NotSSHError](err)
 		if !ok {
 			t.Errorf("%s: got %v, want a NotSSHError", tt.name, err)
@@ -113,7 +113,7 @@ func TestWhatIsNotSSHIsToldApart(t *testing.T) {
 }
 
 func TestForeignNamesCannotDriveATerminal(t *testing.T) {
-	o, err := newReader(strings.NewReader("SSH-2.0-\x1b]0;pwned\a\r\n" + framed(kexInit("ok,\x1b[2Jevil")))).read()
+	o, err := newReader(strings.NewReader("SSH-2.0-\x1b]0;pwned\a\r\n"+framed(kexInit("ok,\x1b[2Jevil"))), lookBuffer).read()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,8 +134,8 @@ func FuzzOffer(f *testing.F) {
 	f.Add([]byte("x\nSSH-1.99-y\n\x00\x00\x00\x0c\x0a\x14"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		began := time.Now()
-		o, err := newReader(bytes.NewReader(data)).read()
-		p, slow := newReader(iotest.HalfReader(bytes.NewReader(data))).read()
+		o, err := newReader(bytes.NewReader(data), lookBuffer).read()
+		p, slow := newReader(iotest.HalfReader(bytes.NewReader(data)), lookBuffer).read()
 		if diff := cmp.Diff(o.lists, p.lists); diff != "" || fmt.Sprint(err) != fmt.Sprint(slow) {
 			t.Errorf("the way of arrival matters: %v, %v\n%s", err, slow, diff)
 		}

@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -48,6 +50,7 @@ func (a *account) openssh(t testing.TB, policy string) sshpolicy.DialOptions {
 }
 
 func TestFilesTravelThroughOpenSSH(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{})
 	s, r, err := sshpolicy.Dial(t.Context(), target(a.sshd.Addr()), a.openssh(t, sshpolicy.PolicyUCSM))
 	if err != nil {
@@ -80,6 +83,7 @@ func TestFilesTravelThroughOpenSSH(t *testing.T) {
 // What the library cannot do at all, the program can: the host key is then
 // learned by the program, compared with the pins by us.
 func TestOpenSSHDoesWhatTheLibraryCannot(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{KexAlgorithms: names("sntrup761x25519-sha512@openssh.com"), MACs: names("umac-128@openssh.com"), Ciphers: names("aes256-ctr")})
 	o := a.openssh(t, "openssh-9")
 	without := o
@@ -103,6 +107,7 @@ func TestOpenSSHDoesWhatTheLibraryCannot(t *testing.T) {
 }
 
 func TestOpenSSHFailuresHaveTheirOwnCodes(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{})
 	good := a.openssh(t, sshpolicy.PolicyUCSM)
 	for _, tt := range []struct {
@@ -155,6 +160,7 @@ func otherKey(t *testing.T) []byte {
 }
 
 func TestOpenSSHWithoutASubsystemSaysSo(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{Extra: names("Subsystem other internal-sftp")})
 	s, _, err := sshpolicy.Dial(t.Context(), target(a.sshd.Addr()), a.openssh(t, sshpolicy.PolicyUCSM))
 	if err != nil {
@@ -164,4 +170,31 @@ func TestOpenSSHWithoutASubsystemSaysSo(t *testing.T) {
 	if _, err := s.SFTP(t.Context(), "."); !errors.Is(err, sshpolicy.ErrNoSFTP) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// What could become an option of the program never reaches it.
+func TestOpenSSHIsNeverGivenAHostThatIsAnOption(t *testing.T) {
+	t.Parallel()
+	mark := filepath.Join(t.TempDir(), "ran")
+	for _, addr := range []string{"-oProxyCommand=x:22", "a b:22", "a\nb:22", "host:0", "host:x", "host"} {
+		o := sshpolicy.DialOptions{Transport: sshpolicy.OpenSSH, KeyPEM: []byte("x"), Program: program(t, mark)}
+		o.Policy, o.Login = builtin(t, sshpolicy.PolicyUCSM), &sshpolicy.Login{User: "backup"}
+		s, r, err := sshpolicy.Dial(t.Context(), sshpolicy.Target{Name: "x", Addr: addr}, o)
+		if s != nil || err == nil || !r.Inconclusive || r.Connections != 0 {
+			t.Errorf("%q: %v, %d connections", addr, err, r.Connections)
+		}
+	}
+	if _, err := os.Stat(mark); err == nil {
+		t.Error("the program was run")
+	}
+}
+
+// program is one that leaves a mark when it is run.
+func program(t *testing.T, mark string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ssh")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\ntouch "+mark+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }

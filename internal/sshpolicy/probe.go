@@ -62,7 +62,8 @@ func Probe(ctx context.Context, t Target, o Options) Result {
 // prober is Options, checked once for many targets.
 type prober struct {
 	Options
-	part Policy // of the policy, what the library can do
+	part   Policy // of the policy, what the library can do
+	buffer int    // bytes; 0 means lookBuffer
 }
 
 func newProber(o Options) (*prober, error) {
@@ -223,7 +224,7 @@ func (p *prober) connect(parent context.Context, r *Result, part Policy) (*ssh.C
 
 // converse speaks SSH on a connection as far as the options want it.
 func (p *prober) converse(parent context.Context, r *Result, conn net.Conn, part Policy, began time.Time) (*ssh.Client, error) {
-	in := newReader(conn)
+	in := newReader(conn, max(p.buffer, lookBuffer))
 	// A server that turns us away may have closed already; what it said is still
 	// to be read, so a failed write is no verdict.
 	_, _ = conn.Write([]byte(clientVersion + "\r\n"))

@@ -55,6 +55,7 @@ func travel(t *testing.T, s *sshpolicy.Session, p sshpolicy.Protocol, log func()
 }
 
 func TestFilesTravelToProFTPD(t *testing.T) {
+	t.Parallel()
 	lab.Need(t, "root", "proftpd", lab.ProFTPDModule)
 	key := newKey(t)
 	p := builtin(t, sshpolicy.PolicyUCSM)
@@ -72,6 +73,7 @@ func TestFilesTravelToProFTPD(t *testing.T) {
 }
 
 func TestFilesTravelToAsyncSSH(t *testing.T) {
+	t.Parallel()
 	lab.Need(t, lab.AsyncSSHModule)
 	key := newKey(t)
 	s, err := lab.StartAsyncSSH(t.Context(), t.TempDir(), lab.PythonSSHConfig{AuthorizedKeys: []ssh.PublicKey{key.PublicKey()}})
@@ -84,6 +86,7 @@ func TestFilesTravelToAsyncSSH(t *testing.T) {
 }
 
 func TestFilesTravelToParamiko(t *testing.T) {
+	t.Parallel()
 	lab.Need(t, lab.ParamikoModule)
 	key := newKey(t)
 	s, err := lab.StartParamiko(t.Context(), t.TempDir(), lab.PythonSSHConfig{AuthorizedKeys: []ssh.PublicKey{key.PublicKey()}})
@@ -98,6 +101,7 @@ func TestFilesTravelToParamiko(t *testing.T) {
 }
 
 func TestNoSFTPSubsystemMeansSCPWhereThatIsAllowed(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{Extra: names("Subsystem other internal-sftp")})
 	s := a.dial(t, nil)
 	dir := t.TempDir()

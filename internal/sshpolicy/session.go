@@ -69,6 +69,7 @@ func newSession(client *ssh.Client, line *lifeline, r Result, o DialOptions) *Se
 	s.opener = &goOpener{client: client, wg: &s.wg}
 	s.wg.Go(s.waitForEnd)
 	s.wg.Go(func() { s.keepAlive(client, line) })
+	s.wg.Go(line.batch)
 	return s
 }
 

@@ -26,6 +26,7 @@ func opensshTen() lab.SSHDConfig {
 // A session under the seed's policy with OpenSSH restricted in each way: a file
 // arrives, or the session is refused for the right reason.
 func TestASessionUnderTheSeedsPolicyWithEverySSHD(t *testing.T) {
+	t.Parallel()
 	p := builtin(t, sshpolicy.PolicyUCSM)
 	const gex, g18 = "diffie-hellman-group-exchange-sha256", "diffie-hellman-group18-sha512"
 	for _, tt := range []struct {
@@ -82,6 +83,7 @@ func stores(t *testing.T, s *sshpolicy.Session, dir string) {
 }
 
 func TestAChrootedAccountIsToldWhyItsPathIsMissing(t *testing.T) {
+	t.Parallel()
 	root, err := os.MkdirTemp("/run", "allclear-chroot-") // sshd wants every folder above to be root's alone
 	if err != nil {
 		lab.Need(t, "root")
@@ -124,6 +126,7 @@ func fileError(t *testing.T, err error, kind sshpolicy.FileErrorKind, why, says 
 // Seed 000, CSCvt27613: an allowed key exchange can fail by itself. The session
 // goes on with the next one, and the culprit is named.
 func TestADyingKeyExchangeIsReplacedAndNamed(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{})
 	l, err := lab.New(t.Context(), t.TempDir())
 	if err != nil {
@@ -192,6 +195,7 @@ func TestADyingKeyExchangeIsReplacedAndNamed(t *testing.T) {
 }
 
 func TestRefusalsOfADialAreTold(t *testing.T) {
+	t.Parallel()
 	limited := server(t, lab.SSHOptions{Mode: lab.SSHText, Text: "Not allowed at this time\r\n"})
 	expired := server(t, lab.SSHOptions{Passwords: map[string]string{"backup": "right"}, Expired: true, KEX: seedKEX})
 	mute := server(t, lab.SSHOptions{Mode: lab.SSHBannerOnly})

@@ -94,6 +94,7 @@ func random(n int) []byte {
 }
 
 func TestFilesTravelBothWaysBySFTP(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{})
 	s := a.dial(t, nil)
 	dir := t.TempDir()
@@ -189,6 +190,7 @@ func part(t *testing.T, files sshpolicy.Files, name string, data []byte, offset,
 }
 
 func TestFilesTravelBothWaysBySCP(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, lab.SSHDConfig{})
 	s := a.dial(t, nil)
 	dir := t.TempDir()
@@ -201,6 +203,7 @@ func TestFilesTravelBothWaysBySCP(t *testing.T) {
 }
 
 func TestAnAccountWithNothingButSCP(t *testing.T) {
+	t.Parallel()
 	only := filepath.Join(t.TempDir(), "only-scp")
 	script := "#!/bin/sh\ncase \"$SSH_ORIGINAL_COMMAND\" in \"scp \"*) eval exec \"$SSH_ORIGINAL_COMMAND\";; *) echo no shell here >&2; exit 1;; esac\n"
 	if err := os.WriteFile(only, []byte(script), 0o755); err != nil {
