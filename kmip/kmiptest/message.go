@@ -63,14 +63,19 @@ func refusef(r reason, format string, args ...any) error {
 
 // client is who is at the other end of a connection.
 type client struct {
-	name string // common name of the certificate, "" without one
+	name string          // common name of the certificate, "" without one
+	head [headerLen]byte // of the message being read
+	out  []byte          // room for the next answer
 }
+
+// keptAnswer is how much room for answers a connection keeps.
+const keptAnswer = 64 << 10
 
 // exchange is the handling of one request message.
 type exchange struct {
 	s       *Server
 	st      *store
-	o       Options
+	o       *Options // never changed
 	client  *client
 	version version
 	now     time.Time
@@ -78,6 +83,16 @@ type exchange struct {
 	holder  string         // the ID placeholder (KMIP 1.4 section 1.1.1)
 	fault   *Fault         // Refuse, Missing or WrongKey, or nil
 	undo    []func() error // how to take back what this message changed, the last change last
+	one     [1]result      // room for what most messages need
+}
+
+// result is what became of a batch item.
+type result struct {
+	item    *item   // of the request; nil when that was not understood
+	payload []*item // of the answer to a success
+	reason  reason  // of a failure, 0 for success
+	status  kmip.ResultStatus
+	message string
 }
 
 // put stores objects and notes how to take that back.
@@ -125,9 +140,19 @@ func (s *Server) reply(conn net.Conn, req []byte, c *client, down <-chan struct{
 	}
 	answer := s.answer(msg, err, c, s.take(whileDoing, op))
 	if f := s.take(afterDoing, op); f != nil {
-		return s.spoil(conn, answer, msg, f, down)
+		spoilt, err := parse(answer)
+		if err != nil {
+			return err
+		}
+		return s.spoil(conn, spoilt, msg, f, down)
 	}
-	return s.send(conn, answer.bytes())
+	if err := s.send(conn, answer); err != nil {
+		return err
+	}
+	if cap(c.out) > keptAnswer {
+		c.out = nil
+	}
+	return nil
 }
 
 // errInjected ends a connection because a fault says so.
@@ -137,7 +162,7 @@ var errInjected = errors.New("a fault was asked for")
 // connection and without faults. Bytes that are no request are answered too.
 func (s *Server) Answer(req []byte, commonName string) []byte {
 	msg, err := parse(slices.Clone(req))
-	return s.answer(msg, err, &client{name: commonName}, nil).bytes()
+	return s.answer(msg, err, &client{name: commonName}, nil)
 }
 
 func firstOperation(msg *item) string {
@@ -161,32 +186,32 @@ func (s *Server) count(msg *item) {
 	}
 }
 
-// answer makes the response message to a request message that was parsed, or not.
-func (s *Server) answer(msg *item, err error, c *client, f *Fault) *item {
+// answer makes the response message to a request message that was parsed, or not. Its bytes lie in the client's room.
+func (s *Server) answer(msg *item, err error, c *client, f *Fault) []byte {
 	o := s.options()
 	x := &exchange{s: s, st: s.store, o: o, client: c, now: o.Now(), version: slices.Max(o.Versions), fault: f}
 	if err != nil {
-		return x.message(x.failure(nil, refusef(reasonInvalidMessage, "%v", err)))
+		return x.encode(append(x.one[:0], x.failure(nil, refusef(reasonInvalidMessage, "%v", err))))
 	}
 	x.st.catchUp(x.now)
 	head, err := x.head(msg)
 	if err != nil {
-		return x.message(x.failure(nil, err))
+		return x.encode(append(x.one[:0], x.failure(nil, err)))
 	}
-	out := x.message(x.batch(msg, head)...)
+	out := x.encode(x.batch(msg, head))
 	limit := x.s.limit.Message
 	if it := head.kid(ttlv.TagMaximumResponseSize); it != nil {
 		limit = min(limit, int(it.integer()))
 	}
-	if n := len(out.bytes()); n > limit {
-		return x.message(x.tooLarge(msg, n, limit)...)
+	if len(out) > limit {
+		return x.encode(x.tooLarge(msg, len(out), limit))
 	}
 	return out
 }
 
 // tooLarge answers for each item that its answer is not sent. What it did stays done.
-func (x *exchange) tooLarge(msg *item, size, limit int) []*item {
-	var out []*item
+func (x *exchange) tooLarge(msg *item, size, limit int) []result {
+	var out []result
 	for _, b := range msg.all(ttlv.TagBatchItem) {
 		out = append(out, x.failure(b, refusef(reasonTooLarge, "the answer has %d bytes, at most %d are wanted", size, limit)))
 	}
@@ -225,7 +250,7 @@ func (x *exchange) head(msg *item) (*item, error) {
 	}
 	x.version = v
 	count := h.kid(ttlv.TagBatchCount)
-	switch items := len(msg.all(ttlv.TagBatchItem)); {
+	switch items := msg.count(ttlv.TagBatchItem); {
 	case count == nil || int(count.integer()) != items || items != len(msg.kids)-1:
 		return nil, refusef(reasonInvalidMessage, "the batch count is not the number of batch items")
 	case items == 0 || items > x.s.limit.Batch:
@@ -245,31 +270,65 @@ func (x *exchange) head(msg *item) (*item, error) {
 // clock is the time that the server tells.
 func (x *exchange) clock() time.Time { return x.now.Add(x.o.ClockOffset) }
 
-// message puts batch items into a response message.
-func (x *exchange) message(items ...*item) *item {
-	head := structure(ttlv.TagResponseHeader,
-		writeVersion(x.version),
-		date(ttlv.TagTimeStamp, x.clock()),
-		integer(ttlv.TagBatchCount, int32(len(items))))
-	return structure(ttlv.TagResponseMessage, head).add(items...)
+// encode puts results into a response message.
+func (x *exchange) encode(results []result) []byte {
+	var e ttlv.Encoder
+	e.Use(x.client.out[:0])
+	message := e.Begin(ttlv.TagResponseMessage)
+	head := e.Begin(ttlv.TagResponseHeader)
+	v := e.Begin(ttlv.TagProtocolVersion)
+	e.Integer(ttlv.TagProtocolVersionMajor, int32(x.version.Major()))
+	e.Integer(ttlv.TagProtocolVersionMinor, int32(x.version.Minor()))
+	e.End(v)
+	e.DateTime(ttlv.TagTimeStamp, x.clock())
+	e.Integer(ttlv.TagBatchCount, int32(len(results)))
+	e.End(head)
+	for i := range results {
+		results[i].encode(&e)
+	}
+	e.End(message)
+	x.client.out = e.Bytes()
+	return x.client.out
+}
+
+func (r *result) encode(e *ttlv.Encoder) {
+	at := e.Begin(ttlv.TagBatchItem)
+	for _, t := range [...]ttlv.Tag{ttlv.TagOperation, ttlv.TagUniqueBatchItemID} {
+		if it := r.item.kid(t); it != nil {
+			it.encode(e)
+		}
+	}
+	e.Enumeration(ttlv.TagResultStatus, uint32(r.status))
+	if r.status != kmip.ResultStatusSuccess {
+		e.Enumeration(ttlv.TagResultReason, uint32(r.reason))
+		e.TextString(ttlv.TagResultMessage, r.message)
+	} else {
+		payload := e.Begin(ttlv.TagResponsePayload)
+		for _, it := range r.payload {
+			it.encode(e)
+		}
+		e.End(payload)
+	}
+	e.End(at)
 }
 
 // batch works through the items in their order. After a failure the rest is left out; the client may want to go on, or
 // to have undone what was done (KMIP 1.4 section 6.13).
-func (x *exchange) batch(msg, head *item) []*item {
+func (x *exchange) batch(msg, head *item) []result {
 	option := kmip.BatchErrorContinuationOption(head.kid(ttlv.TagBatchErrorContinuationOption).enum())
-	var out []*item
-	for _, b := range msg.all(ttlv.TagBatchItem) {
+	out := x.one[:0]
+	for _, b := range msg.kids {
+		if b.tag != ttlv.TagBatchItem {
+			continue
+		}
 		payload, err := x.perform(b, len(msg.kids)-1 > 1)
 		if err == nil {
-			done := structure(ttlv.TagBatchItem, b.kid(ttlv.TagOperation), b.kid(ttlv.TagUniqueBatchItemID),
-				enum(ttlv.TagResultStatus, kmip.ResultStatusSuccess))
-			out = append(out, done.add(structure(ttlv.TagResponsePayload, payload...)))
+			out = append(out, result{item: b, payload: payload, status: kmip.ResultStatusSuccess})
 			continue
 		}
 		failed := x.failure(b, err)
 		if option == kmip.BatchErrorContinuationOptionUndo {
-			out = x.takeBack(out)
+			x.takeBack(out)
 		}
 		out = append(out, failed)
 		if option != kmip.BatchErrorContinuationOptionContinue {
@@ -280,33 +339,31 @@ func (x *exchange) batch(msg, head *item) []*item {
 }
 
 // takeBack undoes what the items of a batch did and tells so in place of their answers.
-func (x *exchange) takeBack(done []*item) []*item {
+func (x *exchange) takeBack(done []result) {
 	var failed error
 	for _, undo := range slices.Backward(x.undo) {
 		failed = errors.Join(failed, undo())
 	}
-	out := make([]*item, len(done))
-	for i, b := range done {
+	for i, r := range done {
 		err := error(&refusal{reason: reasonGeneral, status: kmip.ResultStatusOperationUndone, message: "a later item of the batch failed"})
 		if failed != nil {
 			err = fmt.Errorf("undo: %w", failed)
 		}
-		out[i] = x.failure(b, err)
+		done[i] = x.failure(r.item, err)
 	}
-	return out
 }
 
-func (x *exchange) failure(b *item, err error) *item {
+// failure answers what became of a batch item that failed.
+func (x *exchange) failure(b *item, err error) result {
 	r, ok := errors.AsType[*refusal](err)
 	if !ok {
 		r = &refusal{reason: reasonGeneral, message: err.Error()}
 	}
-	if r.status == 0 {
-		r.status = kmip.ResultStatusOperationFailed
+	status := r.status
+	if status == kmip.ResultStatusSuccess {
+		status = kmip.ResultStatusOperationFailed
 	}
-	return structure(ttlv.TagBatchItem, b.kid(ttlv.TagOperation), b.kid(ttlv.TagUniqueBatchItemID),
-		enum(ttlv.TagResultStatus, r.status), enum(ttlv.TagResultReason, x.told(r.reason)),
-		text(ttlv.TagResultMessage, r.message))
+	return result{item: b, status: status, reason: x.told(r.reason), message: r.message}
 }
 
 // told answers the reason as clients of the version know it.

@@ -27,7 +27,7 @@ type Server struct {
 	wg    sync.WaitGroup // accept loops and connections
 
 	mu     sync.Mutex // guards what follows
-	o      Options
+	o      *Options   // not changed, but replaced
 	addr   string
 	ln     net.Listener // nil while down
 	conns  map[net.Conn]struct{}
@@ -59,7 +59,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		store: st, table: table(), log: o.Log, limit: o.Limits, o: o, addr: o.Address,
+		store: st, table: table(), log: o.Log, limit: o.Limits, o: &o, addr: o.Address,
 		slots: make(chan struct{}, o.Limits.Connections),
 		conns: map[net.Conn]struct{}{}, seen: Seen{Operations: map[string]int{}},
 	}
@@ -131,14 +131,14 @@ func (s *Server) Close() error {
 func (s *Server) Set(change func(*Options)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := s.o
+	o := *s.o
 	change(&o)
 	o = o.withDefaults()
 	if err := o.check(); err != nil {
 		return err
 	}
 	o.Now, o.Dir, o.Limits = s.o.Now, s.o.Dir, s.o.Limits
-	s.o = o
+	s.o = &o
 	return nil
 }
 
@@ -154,7 +154,7 @@ func (s *Server) Seen() Seen {
 	return seen
 }
 
-func (s *Server) options() Options {
+func (s *Server) options() *Options {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.o
@@ -223,7 +223,7 @@ func (s *Server) converse(raw net.Conn, down <-chan struct{}) error {
 		return err
 	}
 	for {
-		req, err := s.read(conn)
+		req, err := s.read(conn, client)
 		if err != nil {
 			return err
 		}
@@ -260,12 +260,12 @@ var errNotTTLV = errors.New("the bytes are no KMIP request message")
 
 // read reads one message. Its length is bounded before anything of that size is allocated. The bytes are new with each
 // message: what a client registers keeps some of them.
-func (s *Server) read(conn net.Conn) ([]byte, error) {
+func (s *Server) read(conn net.Conn, c *client) ([]byte, error) {
 	if err := conn.SetReadDeadline(time.Now().Add(s.limit.Idle)); err != nil {
 		return nil, err
 	}
-	var head [headerLen]byte
-	if _, err := io.ReadFull(conn, head[:]); err != nil {
+	head := c.head[:]
+	if _, err := io.ReadFull(conn, head); err != nil {
 		return nil, err
 	}
 	if !bytes.Equal(head[:4], []byte{0x42, 0x00, 0x78, 0x01}) {
@@ -279,7 +279,7 @@ func (s *Server) read(conn net.Conn) ([]byte, error) {
 		return nil, err
 	}
 	msg := make([]byte, headerLen+n)
-	copy(msg, head[:])
+	copy(msg, head)
 	_, err := io.ReadFull(conn, msg[headerLen:])
 	return msg, err
 }

@@ -122,9 +122,14 @@ func (st *store) putLocked(objects []*object) error {
 		}
 	}
 	total := st.size
-	for _, o := range objects {
-		if o.size = len(o.file().bytes()); o.size > ttlv.MaxSize || len(o.attrs) > maxAttributes {
-			return refusef(reasonIndexOutOfBounds, "object %s would have %d attributes and %d bytes", o.id, len(o.attrs), o.size)
+	kept := make([]*object, len(objects))
+	for i, o := range objects {
+		var err error
+		if o, err = o.compact(); err != nil {
+			return err
+		}
+		if kept[i] = o; len(o.attrs) > maxAttributes {
+			return refusef(reasonIndexOutOfBounds, "object %s would have %d attributes", o.id, len(o.attrs))
 		}
 		if total += o.size; st.objects[o.id] != nil {
 			total -= st.objects[o.id].size
@@ -133,22 +138,37 @@ func (st *store) putLocked(objects []*object) error {
 	if total > st.limit && total > st.size {
 		return refusef(reasonGeneral, "the server holds %d bytes and takes no more", st.size)
 	}
-	for i, o := range objects {
+	for i, o := range kept {
 		if err := st.save(o); err != nil {
-			for _, undo := range objects[:i] {
+			for _, undo := range kept[:i] {
 				err = errors.Join(err, st.restore(undo.id))
 			}
 			return err
 		}
 	}
 	now := st.now()
-	for _, o := range objects {
+	for _, o := range kept {
 		st.hold(o, now)
 		for _, f := range st.feeds {
 			f.push(change{at: now, id: o.id, obj: o})
 		}
 	}
 	return nil
+}
+
+// compact answers a copy that shares no memory with the request that made the object: what is kept of a message of a
+// megabyte are the bytes that count.
+func (o *object) compact() (*object, error) {
+	b := o.file().bytes()
+	if len(b) > ttlv.MaxSize {
+		return nil, refusef(reasonIndexOutOfBounds, "object %s would have %d bytes", o.id, len(b))
+	}
+	c, err := readObject(b)
+	if err != nil {
+		return nil, fmt.Errorf("keep object %s: %w", o.id, err)
+	}
+	c.size = len(b)
+	return c, nil
 }
 
 // givesUp tells whether one of the objects about to be stored is the holder of a name, without it from now on.

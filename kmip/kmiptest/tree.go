@@ -2,6 +2,8 @@ package kmiptest
 
 import (
 	"bytes"
+	"encoding/binary"
+	"slices"
 	"time"
 
 	"allclear/kmip/ttlv"
@@ -11,9 +13,10 @@ import (
 // package kmip: what it does not know it keeps, and a client of those types is judged by something else than them.
 // Items that were stored are never changed.
 type item struct {
-	tag  ttlv.Tag
-	val  ttlv.Value // without body when it is a structure
-	kids []*item
+	tag   ttlv.Tag
+	val   ttlv.Value // without body when it is a structure
+	kids  []*item
+	small [8]byte // the body of a number that was made here
 }
 
 // parse reads one item; b is checked first and is kept by the tree.
@@ -21,36 +24,51 @@ func parse(b []byte) (*item, error) {
 	if err := ttlv.Check(b); err != nil {
 		return nil, err
 	}
-	var d ttlv.Decoder
-	d.Reset(b)
-	tag, v := d.Any()
-	if err := d.Err(); err != nil {
-		return nil, err
+	n := 0
+	for off := 0; off < len(b); n++ {
+		if ttlv.Type(b[off+3]) == ttlv.TypeStructure {
+			off += headerLen
+		} else {
+			off += span(b[off:])
+		}
 	}
-	return grow(tag, v)
+	g := grove{items: make([]item, n), kids: make([]*item, n)}
+	return g.grow(b)[0], nil
 }
 
-// grow makes the tree of a value. Its depth was bounded by ttlv.Check.
-func grow(tag ttlv.Tag, v ttlv.Value) (*item, error) {
-	it := &item{tag: tag, val: v}
-	if v.Type != ttlv.TypeStructure {
-		return it, nil
+// span is the number of bytes of the first item of b: header, value and padding (KMIP 1.4 section 9.1.1).
+func span(b []byte) int {
+	return headerLen + (int(binary.BigEndian.Uint32(b[4:]))+7)&^7
+}
+
+// grove is the room for the items of one message: two allocations instead of two for each structure.
+type grove struct {
+	items []item
+	kids  []*item
+}
+
+// grow makes the trees of a row of items that were checked; that bounded their depth too.
+func (g *grove) grow(b []byte) []*item {
+	n := 0
+	for off := 0; off < len(b); off += span(b[off:]) {
+		n++
 	}
-	it.val.Body = nil
-	var d ttlv.Decoder
-	d.Reset(v.Body)
-	for d.More() {
-		t, kv := d.Any()
-		if d.Err() != nil {
-			break
+	row := g.kids[:n:n]
+	g.kids = g.kids[n:]
+	for i := range row {
+		it := &g.items[0]
+		g.items, row[i] = g.items[1:], it
+		size := headerLen + int(binary.BigEndian.Uint32(b[4:]))
+		it.tag = ttlv.Tag(binary.BigEndian.Uint32(b) >> 8)
+		it.val.Type = ttlv.Type(b[3])
+		if body := b[headerLen:size:size]; it.val.Type == ttlv.TypeStructure {
+			it.kids = g.grow(body)
+		} else {
+			it.val.Body = body
 		}
-		kid, err := grow(t, kv)
-		if err != nil {
-			return nil, err
-		}
-		it.kids = append(it.kids, kid)
+		b = b[span(b):]
 	}
-	return it, d.Err()
+	return row
 }
 
 // encode appends the item to e.
@@ -112,8 +130,20 @@ func (it *item) all(t ttlv.Tag) []*item {
 	return found
 }
 
+// count tells how many items have the tag.
+func (it *item) count(t ttlv.Tag) int {
+	n := 0
+	for _, k := range it.kids {
+		if k.tag == t {
+			n++
+		}
+	}
+	return n
+}
+
 // add appends items that are not nil.
 func (it *item) add(kids ...*item) *item {
+	it.kids = slices.Grow(it.kids, len(kids))
 	for _, k := range kids {
 		if k != nil {
 			it.kids = append(it.kids, k)
@@ -196,13 +226,35 @@ func structure(t ttlv.Tag, kids ...*item) *item {
 	return (&item{tag: t, val: ttlv.Value{Type: ttlv.TypeStructure}}).add(kids...)
 }
 
-func text(t ttlv.Tag, v string) *item     { return &item{tag: t, val: ttlv.TextValue(v)} }
-func integer(t ttlv.Tag, v int32) *item   { return &item{tag: t, val: ttlv.IntegerValue(v)} }
-func long(t ttlv.Tag, v int64) *item      { return &item{tag: t, val: ttlv.LongIntegerValue(v)} }
-func interval(t ttlv.Tag, v uint32) *item { return &item{tag: t, val: ttlv.IntervalValue(v)} }
-func boolean(t ttlv.Tag, v bool) *item    { return &item{tag: t, val: ttlv.BooleanValue(v)} }
-func octets(t ttlv.Tag, v []byte) *item   { return &item{tag: t, val: ttlv.BytesValue(v)} }
-func date(t ttlv.Tag, v time.Time) *item  { return &item{tag: t, val: ttlv.DateTimeValue(v)} }
-func enum[E ~uint32](t ttlv.Tag, v E) *item {
-	return &item{tag: t, val: ttlv.EnumerationValue(uint32(v))}
+func text(t ttlv.Tag, v string) *item    { return &item{tag: t, val: ttlv.TextValue(v)} }
+func octets(t ttlv.Tag, v []byte) *item  { return &item{tag: t, val: ttlv.BytesValue(v)} }
+func integer(t ttlv.Tag, v int32) *item  { return four(t, ttlv.TypeInteger, uint32(v)) }
+func long(t ttlv.Tag, v int64) *item     { return eight(t, ttlv.TypeLongInteger, uint64(v)) }
+func date(t ttlv.Tag, v time.Time) *item { return eight(t, ttlv.TypeDateTime, uint64(v.Unix())) }
+
+func interval(t ttlv.Tag, v uint32) *item { return four(t, ttlv.TypeInterval, v) }
+
+func boolean(t ttlv.Tag, v bool) *item {
+	if v {
+		return eight(t, ttlv.TypeBoolean, 1)
+	}
+	return eight(t, ttlv.TypeBoolean, 0)
+}
+
+func enum[E ~uint32](t ttlv.Tag, v E) *item { return four(t, ttlv.TypeEnumeration, uint32(v)) }
+
+// four makes a number of four bytes, whose body lies in the item itself.
+func four(t ttlv.Tag, ty ttlv.Type, v uint32) *item {
+	it := &item{tag: t}
+	binary.BigEndian.PutUint32(it.small[:], v)
+	it.val = ttlv.Value{Type: ty, Body: it.small[:4]}
+	return it
+}
+
+// eight makes a number of eight bytes.
+func eight(t ttlv.Tag, ty ttlv.Type, v uint64) *item {
+	it := &item{tag: t}
+	binary.BigEndian.PutUint64(it.small[:], v)
+	it.val = ttlv.Value{Type: ty, Body: it.small[:]}
+	return it
 }

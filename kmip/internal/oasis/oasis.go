@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -25,7 +26,7 @@ import (
 
 // Case is one test case.
 type Case struct {
-	Name  string // of the file, without .xml
+	Name  string // of the file below its folder, without .xml
 	Steps []Step
 }
 
@@ -50,28 +51,41 @@ type element struct {
 	Items   []element `xml:",any"`
 }
 
-// Folder reads all cases of a folder (*.xml), in the order of their names.
+// Folder reads all cases (*.xml) of a folder and of those in it, in the order of their names. The error
+// names each file that holds no case that can be read; the others are answered all the same.
 func Folder(dir string) ([]*Case, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.xml"))
+	var (
+		cases      []*Case
+		unreadable []error
+	)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.EqualFold(filepath.Ext(path), ".xml") {
+			return err
+		}
+		c, err := readFile(dir, path)
+		if err != nil {
+			unreadable = append(unreadable, fmt.Errorf("%s: %w", path, err))
+			return nil
+		}
+		cases = append(cases, c)
+		return nil
+	})
+	if err == nil && len(cases)+len(unreadable) == 0 {
+		err = fmt.Errorf("no *.xml in %s", dir)
+	}
+	return cases, errors.Join(append(unreadable, err)...)
+}
+
+func readFile(dir, path string) (*Case, error) {
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	if len(names) == 0 {
-		return nil, fmt.Errorf("no *.xml in %s", dir)
+	name, err := filepath.Rel(dir, path)
+	if err != nil {
+		return nil, err
 	}
-	var cases []*Case
-	for _, name := range names {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		c, err := Read(strings.TrimSuffix(filepath.Base(name), ".xml"), bytes.NewReader(b))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		cases = append(cases, c)
-	}
-	return cases, nil
+	return Read(strings.TrimSuffix(name, filepath.Ext(name)), bytes.NewReader(b))
 }
 
 // Read reads one case: a root element of any name with messages in it.

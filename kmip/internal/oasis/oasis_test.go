@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"flag"
 	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +67,29 @@ func TestFilesThatAreNoCase(t *testing.T) {
 	}
 	if _, err := oasis.Folder(t.TempDir()); err == nil {
 		t.Error("an empty folder was read")
+	}
+}
+
+func TestAFolderIsReadBeyondAFileThatIsNoCase(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "more"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"1.xml": "<a/>", "2.xml": discover, "3.XML": "", "more/4.xml": discover, "5.txt": "no"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cases, err := oasis.Folder(dir)
+	var names []string
+	for _, c := range cases {
+		names = append(names, c.Name)
+	}
+	if want := []string{"2", "more/4"}; !slices.Equal(names, want) {
+		t.Errorf("read %q, want %q", names, want)
+	}
+	if err == nil || !strings.Contains(err.Error(), "1.xml: no messages") || !strings.Contains(err.Error(), "3.XML: EOF") {
+		t.Errorf("got %v, want 1.xml and 3.XML named", err)
 	}
 }
 
