@@ -117,6 +117,10 @@ func (s *SSHServer) Reconfigure(o SSHOptions) error {
 	if o.Version == "" {
 		o.Version = "SSH-2.0-Go_lab"
 	}
+	if o.SFTP != nil { // the caller may go on to change its own
+		own := *o.SFTP
+		o.SFTP = &own
+	}
 	keys := s.keys
 	if o.HostKeys != nil {
 		keys = o.HostKeys

@@ -11,6 +11,7 @@ import (
 
 	"allclear/internal/check"
 	"allclear/internal/fault"
+	"allclear/internal/subsystem/backup/repository"
 	"allclear/internal/wire"
 )
 
@@ -18,9 +19,10 @@ import (
 type Backup struct {
 	log      *slog.Logger
 	history  *history
-	requests chan request  // to the loop of Run; unbuffered
-	wake     chan struct{} // capacity 1: the plan changed
-	slots    chan struct{} // one for each run that may go at once
+	requests chan request    // to the loop of Run; unbuffered
+	wake     chan struct{}   // capacity 1: the plan changed
+	slots    chan struct{}   // one for each run that may go at once
+	locks    repository.Held // of this process, in every repository
 
 	mu       sync.Mutex // guards the fields below
 	opts     Options

@@ -27,9 +27,8 @@ const (
 )
 
 var (
-	runAgain   = fault.Remedy{Text: "Run the job now: the fault clears when a run succeeds and its copy is verified.", Impact: oneRun, Command: "allclear backup run {resource} --wait"}
-	showJob    = fault.Remedy{Text: "See the stages of the newest runs and what the other side answered.", Impact: readsOnly, Command: "allclear backup show {resource}"}
-	lookTarget = fault.Remedy{Text: "Look at the target again: login, test file, free space.", Impact: oneConnect + "; a test file is written and removed", Command: "allclear verify {target}"}
+	runAgain = fault.Remedy{Text: "Run the job now: the fault clears when a run succeeds and its copy is verified.", Impact: oneRun, Command: "allclear backup run {resource} --wait"}
+	showJob  = fault.Remedy{Text: "See the stages of the newest runs and what the other side answered.", Impact: readsOnly, Command: "allclear backup show {resource}"}
 )
 
 // sshCodes are those that a connection can fail by.
@@ -248,6 +247,11 @@ func keyUnavailable() fault.Entry {
 			{Text: "See which keys could open it and why they do not.", Impact: readsOnly, Command: "allclear key list"},
 			{Text: "Look again: the fault clears when the key opens.", Impact: "asks the key servers once", Command: "allclear verify {resource}"},
 			{Text: "If everything else is lost, the offline recovery key opens it.", Impact: "the recovery key is then known to this machine's operator", Command: "allclear key recovery create"},
+		},
+		Variants: []fault.Variant{
+			{Name: "missing", Title: "Key of the backup job is gone", Cause: "The job has made copies before, and the file that holds its sealed key is not there any more. A new key would not open them."},
+			{Name: "damaged", Title: "Sealed key of the backup job is damaged", Cause: "Both stored forms of the sealed key are unreadable: a disk error, or somebody changed them."},
+			{Name: "unreachable", Title: "Nothing opens the key of the backup job", Cause: "The sealed key is whole; of the keys that open it none could be had, {tried} were tried."},
 		},
 		Facts: []string{"key_id"}, Readings: []string{"tried"},
 	}

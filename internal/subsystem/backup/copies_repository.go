@@ -43,7 +43,7 @@ type opening struct {
 func (b *Backup) openRepository(ctx context.Context, j *Job, at folder, password []byte, how opening) (copies, error) {
 	o := repository.Options{
 		Who:     repository.Identity{Hostname: b.options().Node, Username: program, UID: uint32(os.Getuid()), GID: uint32(os.Getgid())},
-		Program: program, LockWait: lockWait,
+		Program: program, LockWait: lockWait, Held: &b.locks,
 	}
 	repo, err := repository.Open(ctx, at, password, o)
 	if errors.Is(err, repository.ErrNoRepository) {
@@ -183,9 +183,20 @@ func (s *snapshots) read(ctx context.Context, lock bool, do func(*repository.Rea
 	return errors.Join(damageOf(do(rd)), rd.Close(context.WithoutCancel(ctx)))
 }
 
+// drill takes no lock at first: others may want the repository for themselves,
+// and a drill changes nothing. What fails is tried again with one, so that a file
+// that somebody has just pruned is not taken for damage.
 func (s *snapshots) drill(ctx context.Context, tell func(wire.Progress)) (wire.BackupDrill, error) {
+	d, err := s.drillOnce(ctx, false, tell)
+	if err != nil || !d.Passed {
+		d, err = s.drillOnce(ctx, true, tell)
+	}
+	return d, err
+}
+
+func (s *snapshots) drillOnce(ctx context.Context, lock bool, tell func(wire.Progress)) (wire.BackupDrill, error) {
 	d := wire.BackupDrill{Job: s.job.Name}
-	err := s.read(ctx, true, func(rd *repository.Reader) error {
+	err := s.read(ctx, lock, func(rd *repository.Reader) error {
 		snap, err := rd.Snapshot("latest")
 		if err != nil {
 			return err

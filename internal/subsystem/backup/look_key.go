@@ -43,7 +43,7 @@ func (b *Backup) judgeKey(r *check.Report, j *Job) {
 		r.Proved("the key %s opens with %s", j.keyID(), k.info.Slot)
 	default:
 		sense := jobSense(j, &t)
-		sense["key_id"], sense["qualifier"] = j.keyID(), keyProblem(k.tried)
+		sense["key_id"], sense["qualifier"], sense["tried"] = j.keyID(), keyProblem(k.tried), "0 slots"
 		var open *envelope.OpenError
 		if errors.As(k.tried, &open) {
 			sense["tried"] = fmt.Sprintf("%d slots", len(open.Tried))

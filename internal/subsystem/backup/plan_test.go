@@ -39,11 +39,14 @@ func TestAStartThatWasMissedIsMadeGood(t *testing.T) {
 	j.Schedule = must(backup.ParseSchedule("@hourly", time.UTC))(t)
 	w.remember(ended("20200101T000000.000Z-aaaaaa", time.Now().Add(-3*time.Hour), "success", "schedule"))
 	w.begin([]backup.Target{target}, j)
-	w.until(func() bool { r := w.runs(); return len(r) == 2 && r[0].State == "success" })
-	if r := w.runs()[0]; r.Trigger != "catch-up" {
-		t.Errorf("trigger %s", r.Trigger)
+	var jobs []wire.BackupJob
+	w.until(func() bool {
+		jobs = viewOf[wire.List[wire.BackupJob]](t, w.backup, "jobs", nil).Items
+		return len(w.runs()) == 2 && jobs[0].State != "running"
+	})
+	if r := w.runs()[0]; r.Trigger != "catch-up" || r.State != "success" {
+		t.Errorf("run %+v", r)
 	}
-	jobs := viewOf[wire.List[wire.BackupJob]](t, w.backup, "jobs", nil).Items
 	if len(jobs) != 1 || jobs[0].State != "success" || jobs[0].Next == nil || jobs[0].Next.Before(time.Now()) || jobs[0].Next.After(time.Now().Add(time.Hour)) {
 		t.Errorf("jobs %+v", jobs)
 	}
@@ -88,5 +91,38 @@ func TestADisabledJobRunsByHandOnlyAndBecomesOverdue(t *testing.T) {
 	}
 	if n := len(w.runs()); n != 2 {
 		t.Errorf("%d runs, want the one by hand", n)
+	}
+}
+
+func TestAWeakSettingOfAJobStandsUntilItsEnd(t *testing.T) {
+	w := newWorld(t)
+	_, _, target := w.server()
+	j, _ := job(t, backup.Archive)
+	over := backup.Setting{Name: "policy", Value: "old", Until: time.Now().Add(-time.Minute)}
+	target.Insecure, j.Insecure = []backup.Setting{over}, []backup.Setting{over, {Name: "run_as", Value: "root", Why: "needs everything"}}
+	w.begin([]backup.Target{target}, j)
+	w.look("backup.settings@nas1")
+	if w.active(backup.CodeInsecure, "nas1") {
+		t.Error("a setting whose end has passed is told")
+	}
+	if v, _ := w.view(backup.CodeInsecure, "nas1/etc"); !v.Active || v.Sense.Get("settings") != "run_as=root (needs everything)" {
+		t.Errorf("the job's setting: %+v", v)
+	}
+	j.Insecure = nil
+	w.opts.Jobs = []backup.Job{j}
+	w.backup.Configure(w.opts)
+	w.look("backup.settings@nas1")
+	if w.active(backup.CodeInsecure, "nas1/etc") {
+		t.Error("a setting that was taken out is told")
+	}
+}
+
+func TestTheZeroValueCanBeDescribed(t *testing.T) {
+	b := new(backup.Backup)
+	if text, configured := b.Describe(); configured || text == "" {
+		t.Errorf("%q, %v", text, configured)
+	}
+	if len(b.Faults()) == 0 || len(b.Actions()) == 0 || len(b.Views()) == 0 || len(b.Downloads()) == 0 || len(b.Drills()) == 0 || len(b.Checks()) != 0 {
+		t.Error("documents are made from the zero value")
 	}
 }

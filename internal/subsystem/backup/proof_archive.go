@@ -135,34 +135,41 @@ func (l *lookRecord) covered(all []*archive.Manifest, read archivesRead, since t
 	}
 }
 
+// reading is an archive that is read.
+type reading struct {
+	*archive.Reader
+	manifest *archive.Manifest
+	file     io.Closer
+}
+
 // open opens an archive by its name; "" and "latest" are the newest.
-func (a *archives) open(ctx context.Context, name string) (*archive.Manifest, *archive.Reader, io.Closer, error) {
+func (a *archives) open(ctx context.Context, name string) (*reading, error) {
 	h, err := a.look(ctx)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	if name == "" || name == "latest" {
 		if len(h.sizes) == 0 {
-			return nil, nil, nil, fmt.Errorf("%w: job %s has no archive at the target", ErrNoCopy, a.job.Name)
+			return nil, fmt.Errorf("%w: job %s has no archive at the target", ErrNoCopy, a.job.Name)
 		}
 		name = h.newest()[0]
 	}
 	if _, ok := h.sizes[name]; !ok {
-		return nil, nil, nil, fmt.Errorf("%w: job %s has no archive %q at the target", ErrNoCopy, a.job.Name, name)
+		return nil, fmt.Errorf("%w: job %s has no archive %q at the target", ErrNoCopy, a.job.Name, name)
 	}
 	m, err := a.readManifest(ctx, name)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	f, err := a.at.Open(ctx, name, 0, -1)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	r, err := archive.Open(f, m, a.identity)
 	if err != nil {
-		return nil, nil, nil, errors.Join(archiveDamage(name, err), f.Close())
+		return nil, errors.Join(archiveDamage(name, err), f.Close())
 	}
-	return m, r, f, nil
+	return &reading{r, m, f}, nil
 }
 
 // drill restores the newest archive whole: an archive has no shorter way to a
@@ -184,13 +191,13 @@ func (a *archives) drill(ctx context.Context, tell func(wire.Progress)) (wire.Ba
 }
 
 func (a *archives) drillNewest(ctx context.Context, d *wire.BackupDrill, tell func(wire.Progress)) error {
-	m, r, f, err := a.open(ctx, "")
+	r, err := a.open(ctx, "")
 	if err != nil {
 		return err
 	}
-	d.Copy = m.Archive
+	d.Copy = r.manifest.Archive
 	err = readEntries(r.Entries(ctx), d, tell)
-	return errors.Join(archiveDamage(m.Archive, err), f.Close())
+	return errors.Join(archiveDamage(d.Copy, err), r.file.Close())
 }
 
 func (a *archives) list(ctx context.Context) ([]wire.BackupSnapshot, error) {
@@ -207,11 +214,12 @@ func (a *archives) list(ctx context.Context) ([]wire.BackupSnapshot, error) {
 }
 
 func (a *archives) files(ctx context.Context, q wire.BackupListRequest) ([]wire.BackupFile, error) {
-	m, r, f, err := a.open(ctx, q.Snapshot)
+	r, err := a.open(ctx, q.Snapshot)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // it was only read
+	defer func() { _ = r.file.Close() }() // it was only read
+	m := r.manifest
 	var all []wire.BackupFile
 	under, met := path.Clean("/"+q.Path), false
 	for e, err := range r.Entries(ctx) {
@@ -257,13 +265,14 @@ func below(folder, name string) bool {
 }
 
 func (a *archives) restore(ctx context.Context, snapshot string, paths []string) (wire.BackupSnapshot, extract.Stream, error) {
-	m, r, f, err := a.open(ctx, snapshot)
+	r, err := a.open(ctx, snapshot)
 	if err != nil {
 		return wire.BackupSnapshot{}, nil, err
 	}
+	m := r.manifest
 	snap := wire.BackupSnapshot{ID: m.Archive, Time: m.Time, Host: m.Host, Paths: append([]string{}, m.Paths...), Size: m.Size, Files: m.Contents.Files, Program: m.Program}
 	return snap, func(yield func(*extract.Entry, error) bool) {
-		defer func() { _ = f.Close() }() // it was only read
+		defer func() { _ = r.file.Close() }() // it was only read
 		for e, err := range chosen(r.Entries(ctx), paths) {
 			if !yield(e, archiveDamage(m.Archive, err)) || err != nil {
 				return
@@ -274,14 +283,14 @@ func (a *archives) restore(ctx context.Context, snapshot string, paths []string)
 
 // chosen are the entries that lie below one of the paths, and the folders above
 // those; no paths choose all. A path that is not there is an error at the end. A
-// link to a file that was not chosen cannot be restored: its content has passed.
+// link to a file that was not chosen stays a link: who writes the entries says
+// that there is nothing to link to.
 func chosen(all extract.Stream, paths []string) extract.Stream {
 	if len(paths) == 0 {
 		return all
 	}
 	return func(yield func(*extract.Entry, error) bool) {
 		met := map[string]bool{}
-		given := map[string]bool{}
 		for e, err := range all {
 			if err != nil {
 				yield(nil, err)
@@ -298,9 +307,6 @@ func chosen(all extract.Stream, paths []string) extract.Stream {
 			if !want {
 				continue
 			}
-			if given[e.Path] = true; e.HardLink != "" && !given[e.HardLink] {
-				e.Content, e.HardLink = lostLink(e.HardLink), ""
-			}
 			if !yield(e, nil) {
 				return
 			}
@@ -312,11 +318,4 @@ func chosen(all extract.Stream, paths []string) extract.Stream {
 			}
 		}
 	}
-}
-
-// lostLink is the content of a link whose file was not chosen.
-type lostLink string
-
-func (l lostLink) Read([]byte) (int, error) {
-	return 0, fmt.Errorf("it is another name of /%s, which was not chosen: restore that too", string(l))
 }

@@ -172,14 +172,6 @@ func (r *run) leave(name, text string) {
 	})
 }
 
-// skip passes a stage over.
-func (r *run) skip(name, why string) {
-	r.change(true, func(b *wire.BackupRun) {
-		s := stageOf(b, name)
-		s.State, s.Text = stageSkip, why
-	})
-}
-
 // progress says how far a stage has come.
 func (r *run) progress(name string, percent float64, f func(*wire.BackupRun)) {
 	r.change(false, func(b *wire.BackupRun) {

@@ -16,6 +16,7 @@ import (
 	"allclear/internal/fault"
 	"allclear/internal/lab"
 	"allclear/internal/subsystem/backup"
+	"allclear/internal/subsystem/backup/extract"
 	"allclear/internal/subsystem/backup/source"
 	"allclear/internal/subsystem/backup/stream"
 	"allclear/internal/wire"
@@ -106,6 +107,39 @@ func (w *world) restores(snapshot, dir string) {
 	q.Set("path", dir+"/no-such")
 	if err := send(w.t.Context(), q, io.Discard); err == nil {
 		w.t.Error("a path that is not in the copy was restored")
+	}
+}
+
+// A link to a file that was not chosen stays a link, which nobody can make then:
+// never an empty file.
+func TestALinkToAFileThatWasNotChosenIsNoEmptyFile(t *testing.T) {
+	for _, kind := range kinds() {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			_, _, target := w.server()
+			j, dir := job(t, kind)
+			if err := os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "z")); err != nil {
+				t.Fatal(err)
+			}
+			w.begin([]backup.Target{target}, j)
+			if rec := w.run("etc"); rec.State != "success" {
+				t.Fatalf("record %+v", rec.Result)
+			}
+			var b bytes.Buffer
+			if err := w.backup.Downloads()[0].Send(t.Context(), url.Values{"job": {"etc"}, "path": {dir + "/z"}}, &b); err != nil {
+				t.Fatal(err)
+			}
+			to := t.TempDir()
+			report, err := extract.To(t.Context(), to, must(stream.NewReader(&b))(t).Entries(), extract.Options{})
+			got, readErr := os.ReadFile(filepath.Join(to, dir, "z"))
+			if readErr == nil && string(got) != "alpha" {
+				t.Errorf("restored %q; %+v, %v", got, report, err)
+			}
+			if readErr != nil && (report == nil || report.Missing == 0) {
+				t.Errorf("not restored, and not said: %+v, %v", report, err)
+			}
+		})
 	}
 }
 

@@ -260,8 +260,13 @@ func (w *world) run(job string) wire.BackupRun {
 // until waits for what another goroutine does.
 func (w *world) until(done func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(20 * time.Second)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-late:
 			w.t.Fatal("it did not come in 20 s")
 		}
 	}
