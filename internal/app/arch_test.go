@@ -53,6 +53,10 @@ var mayImport = map[string][]string{
 	"internal/subsystem/backup/repository":        {"subsystem/backup/source"},
 	"internal/subsystem/backup/stream":            {"subsystem/backup/source", "subsystem/backup/extract", "wire"},
 
+	"internal/subsystem/keyserver": {
+		"fault", "check", "subsystem", "wire", "atomicfile", "lab", "netdiag", "envelope", "kmip", "kmip/kmiptest", "subsystem/keyserver/keyring",
+		"subsystem/keyserver/fscrypt", "subsystem/keyserver/luks",
+	},
 	"internal/subsystem/keyserver/keyring": {"envelope", "kmip"},
 	"internal/subsystem/keyserver/fscrypt": {"envelope"},
 	"internal/subsystem/keyserver/luks":    {"envelope"},
@@ -63,7 +67,7 @@ var mayImport = map[string][]string{
 	// The composition root may import everything but the command line.
 	"internal/app": {
 		"fault", "wire", "check", "journal", "subsystem", "sshpolicy", "netdiag", "atomicfile", "config", "lab",
-		"agent", "api", "web", "notify", "envelope", "subsystem/watch", "subsystem/host", "subsystem/backup",
+		"agent", "api", "web", "notify", "envelope", "subsystem/watch", "subsystem/host", "subsystem/backup", "subsystem/keyserver",
 		"subsystem/backup/extract", "subsystem/backup/source", "subsystem/backup/stream", "kmip", "kmip/kmiptest",
 	},
 	"cmd/allclear": {"cli"},

@@ -295,10 +295,18 @@ func (c *commands) printKeyServer(s *wire.KeyServer) {
 	}
 	c.out.line("%s  %s", c.out.style(styleHead, safe(s.Name)), c.serverStatus(s.Status))
 	c.out.table(nil, [][]string{
-		{"address", safe(s.Address)}, {"group", safe(s.Group)}, {"profile", safe(s.Profile)}, {"primary", primary},
-		{"defined by", safe(s.Origin)}, {"says it is", safe(s.Vendor)}, {"product", safe(strings.TrimSpace(s.Product + " " + s.Level))},
-		{"role", or(safe(s.Role), "not told")}, {"speaks", safe(strings.TrimSpace("KMIP " + s.KMIP + ", TLS " + s.TLS))},
-		{"authorities", or(safe(s.CA), "the system's")}, {"our certificate", safe(s.ClientCert)}, {"test key", c.out.clockOf(s.LifeTested)},
+		{"address", safe(s.Address)},
+		{"group", safe(s.Group)},
+		{"profile", safe(s.Profile)},
+		{"primary", primary},
+		{"defined by", safe(s.Origin)},
+		{"says it is", safe(s.Vendor)},
+		{"product", safe(strings.TrimSpace(s.Product + " " + s.Level))},
+		{"role", or(safe(s.Role), "not told")},
+		{"speaks", safe(strings.TrimSpace("KMIP " + s.KMIP + ", TLS " + s.TLS))},
+		{"authorities", or(safe(s.CA), "the system's")},
+		{"our certificate", safe(s.ClientCert)},
+		{"test key", c.out.clockOf(s.LifeTested)},
 	})
 	rows := make([][]string, 0, len(s.Certificates))
 	for i := range s.Certificates {

@@ -224,7 +224,7 @@ func checkRemote(s string) error {
 	case s[0] == '-':
 		return errors.New("this begins with a dash")
 	case slices.Contains(strings.Split(s, "/"), ".."):
-		return fmt.Errorf("%q holds ..", printable(s))
+		return fmt.Errorf("%q leads out of the folder", printable(s))
 	}
 	return nil
 }

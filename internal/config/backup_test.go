@@ -39,7 +39,7 @@ func TestMistakesOfBackupAndKeyServersAreNamed(t *testing.T) {
 		{"backup: {targets: [{" + target + ", key: 'file:k', host_keys: trust-first}]}", "sent to no server that nobody has confirmed"},
 		{"backup: {targets: [{" + target + ", password: 'file:k', transport: openssh}]}", "the ssh command takes keys only here"},
 		{"backup: {targets: [{" + target + ", key: 'file:k', transport: openssh, protocol: scp}]}", "the ssh command carries SFTP only here"},
-		{"backup: {targets: [{name: t, address: h, user: u, key: 'file:k', path: a/../b}]}", `"a/../b" holds ..`},
+		{"backup: {targets: [{name: t, address: h, user: u, key: 'file:k', path: a/../b}]}", `"a/../b" leads out of the folder`},
 		{"backup: {targets: [{name: t, address: h, user: -u, key: 'file:k', path: /a}]}", "this begins with a dash"},
 		{"backup: {jobs: [{name: j, kind: archive, target: t}]}", "the job has nothing to back up"},
 		{"backup: {jobs: [{name: j, kind: tape, sources: [/a], target: t}]}", `"tape" is not known here`},
