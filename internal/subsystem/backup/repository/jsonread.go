@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -302,15 +303,8 @@ func (p *jsonReader) skip() error {
 
 // literal tells whether b is a number or one of the three words.
 func (p *jsonReader) literal(b []byte) error {
-	switch s := string(b); s {
-	case "null", "true", "false":
-		return nil
-	default:
-		if len(s) > 0 && len(s) < 400 && (s[0] == '-' || s[0] >= '0' && s[0] <= '9') {
-			if _, err := strconv.ParseFloat(s, 64); err == nil || errors.Is(err, strconv.ErrRange) {
-				return nil
-			}
-		}
+	if len(b) == 0 || len(b) > 400 || !json.Valid(b) {
 		return p.fail("expected a value")
 	}
+	return nil
 }

@@ -40,15 +40,14 @@ func (l *Lock) keep(ctx context.Context) {
 		case <-t.C:
 		}
 		age := l.age()
-		switch {
-		case age < lockRefresh:
-		case age < lockLapse:
-			_ = l.refresh(ctx, false) // tried again at the next tick; what stays wrong ends in a lapse
-		default:
-			if err := l.refresh(ctx, true); err != nil && ctx.Err() == nil {
-				l.cancel(fmt.Errorf("%w: not refreshed for %s: %w", ErrLockLost, age.Round(time.Second), err))
-				return
-			}
+		if age < lockRefresh {
+			continue
+		}
+		err := l.refresh(ctx, age >= lockLapse)
+		// What goes wrong is tried again at the next tick, until the lock has lapsed.
+		if err != nil && ctx.Err() == nil && (age >= lockLapse || errors.Is(err, fs.ErrNotExist)) {
+			l.cancel(fmt.Errorf("%w: not refreshed for %s: %w", ErrLockLost, age.Round(time.Second), err))
+			return
 		}
 	}
 }
@@ -59,17 +58,15 @@ func (l *Lock) age() time.Duration {
 	return l.r.now().Round(0).Sub(l.last)
 }
 
-// refresh writes a new lock file and deletes the old. After a lapse the old one must still be there before and after:
-// else somebody took it for stale and works already.
+// refresh writes a new lock file and deletes the old, which must still be there: else (fs.ErrNotExist) somebody took it
+// for stale and works already. After a lapse that is looked at once more.
 func (l *Lock) refresh(ctx context.Context, lapsed bool) error {
 	l.mu.Lock()
 	old := l.id
 	l.mu.Unlock()
 	name := filePath(locksDir, old)
-	if lapsed {
-		if _, err := l.r.store.Stat(ctx, name); err != nil {
-			return err
-		}
+	if _, err := l.r.store.Stat(ctx, name); err != nil {
+		return err
 	}
 	now := l.r.now().Round(0)
 	id, err := l.r.writeLock(ctx, l.mode, now)

@@ -15,18 +15,6 @@ const (
 	treeTail = "]}\n"
 )
 
-// encodeTree answers the plaintext of a tree blob. Identical folders must give identical bytes.
-func encodeTree(nodes []Node) []byte {
-	b := []byte(treeHead)
-	for i := range nodes {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendNode(b, &nodes[i])
-	}
-	return append(b, treeTail...)
-}
-
 // appendNode appends one node exactly as encoding/json writes the reference program's structure.
 func appendNode(b []byte, n *Node) []byte {
 	quoted := strconv.Quote(n.Name)

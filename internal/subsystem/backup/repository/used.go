@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"allclear/internal/subsystem/backup/source"
@@ -60,6 +61,9 @@ func (m *marker) mark(ctx context.Context, tree ID, from string) error {
 			return context.Cause(ctx)
 		}
 		if err != nil {
+			if _, isDamage := errors.AsType[*DamageError](err); !isDamage {
+				return err // the store, not the tree
+			}
 			if err := m.problem(v.path, err); err != nil {
 				return err
 			}
