@@ -60,7 +60,7 @@ fuzz: ## Fuzz every parser of foreign bytes, FUZZTIME (30s) each
 
 .PHONY: bench
 bench: build ## Measure what docs/benchmarks.md claims, beside the real peers where they are installed
-	@for b in bench/*/; do echo "== $$b"; go run ./$$b; done
+	@for b in bench/*/; do echo "== $$b"; if [ -e "$$b/go.mod" ]; then go -C "$$b" run .; else go run "./$$b"; fi; done
 	@go test -run '^$$' -bench . -benchmem -timeout 1h $(TESTARGS) $(PKGS)
 
 .PHONY: generate
