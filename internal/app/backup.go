@@ -92,8 +92,8 @@ func command(j config.Job) *source.Command {
 
 // backupOptions maps the configuration to what package backup does. Everything
 // in it was checked.
-func (p *plan) backupOptions(dir string, keys backup.KeyWrapper, endpoints backup.Endpoints, known *sshpolicy.Store, log *slog.Logger) (backup.Options, error) {
-	o := backup.Options{Dir: dir, Node: p.node(), Keys: keys, Endpoints: endpoints, KnownHosts: known, Log: log}
+func (p *plan) backupOptions(dir string, keys backup.KeyWrapper, endpoints backup.Endpoints, known *sshpolicy.Store, guards *sshpolicy.Guards, log *slog.Logger) (backup.Options, error) {
+	o := backup.Options{Dir: dir, Node: p.node(), Keys: keys, Endpoints: endpoints, KnownHosts: known, Guards: guards, Log: log}
 	for _, t := range p.Backup.Targets {
 		target, err := p.backupTarget(t)
 		if err != nil {

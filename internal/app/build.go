@@ -13,8 +13,8 @@ import (
 )
 
 // watchOptions maps the configuration to what package watch looks at.
-func (p *plan) watchOptions(known *sshpolicy.Store, log *slog.Logger) (watch.Options, error) {
-	o := watch.Options{KnownHosts: known, Policies: p.policies, Log: log}
+func (p *plan) watchOptions(known *sshpolicy.Store, guards *sshpolicy.Guards, log *slog.Logger) (watch.Options, error) {
+	o := watch.Options{KnownHosts: known, Guards: guards, Policies: p.policies, Log: log}
 	for _, item := range p.Watch.SSH {
 		o.SSH = append(o.SSH, watch.SSH{
 			Name: item.Name, Address: item.Address, Policy: p.policies[item.Policy],

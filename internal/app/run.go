@@ -64,7 +64,8 @@ type house struct {
 	begun  *plan  // what it was started with
 	store  *journal.Store
 	known  *sshpolicy.Store
-	sealed *os.Root // the folder of what is kept sealed
+	guards *sshpolicy.Guards // against locked accounts, shared by all who log in
+	sealed *os.Root          // the folder of what is kept sealed
 	keys   *envelope.Keeper
 	watch  *watch.Watch
 	host   *host.Host
@@ -126,11 +127,12 @@ func (h *house) build(p *plan) (err error) {
 	if h.known, err = sshpolicy.OpenStore(filepath.Join(h.dir, "known_hosts")); err != nil {
 		return err
 	}
+	h.guards = sshpolicy.NewGuards()
 	if err := h.openKeys(); err != nil {
 		return err
 	}
 	rec := recorder{h.store}
-	watched, err := p.watchOptions(h.known, h.logOf("watch"))
+	watched, err := p.watchOptions(h.known, h.guards, h.logOf("watch"))
 	if err != nil {
 		return err
 	}
@@ -188,7 +190,7 @@ func (h *house) secret(name string) ([]byte, error) {
 }
 
 func (h *house) backupOptions(p *plan) (backup.Options, error) {
-	return p.backupOptions(filepath.Join(h.dir, "backup"), h.keys, h.watch, h.known, h.logOf("backup"))
+	return p.backupOptions(filepath.Join(h.dir, "backup"), h.keys, h.watch, h.known, h.guards, h.logOf("backup"))
 }
 
 func (h *house) logOf(subsystem string) *slog.Logger {
@@ -248,7 +250,7 @@ func (h *house) reload(ctx context.Context) (later []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	watched, err := p.watchOptions(h.known, h.logOf("watch"))
+	watched, err := p.watchOptions(h.known, h.guards, h.logOf("watch"))
 	if err != nil {
 		return nil, err
 	}

@@ -92,7 +92,7 @@ func (c *commands) show(v any, text func(), ucs string) {
 }
 
 func (c *commands) printRun(r *wire.BackupRun) {
-	c.out.line("%s %s of %s to %s, %s, begun %s", c.runState(r.State), safe(r.Kind), safe(r.Job), safe(r.Target), safe(r.Trigger), c.out.clock(r.Started))
+	c.out.line("%s: %s of %s to %s, %s, begun %s", c.runState(r.State), safe(r.Kind), safe(r.Job), safe(r.Target), safe(r.Trigger), c.out.clock(r.Started))
 	rows := make([][]string, 0, len(r.Stages))
 	for _, s := range r.Stages {
 		took := ""
@@ -133,11 +133,11 @@ func (c *commands) printRun(r *wire.BackupRun) {
 func (c *commands) runState(s string) string {
 	switch s {
 	case "success":
-		return c.out.style(styleGood, "done:")
+		return c.out.style(styleGood, "done")
 	case "failed", "interrupted":
-		return c.out.style(styleBad, s+":")
+		return c.out.style(styleBad, s)
 	}
-	return safe(s) + ":"
+	return safe(s)
 }
 
 func (c *commands) stageState(s string) string {
@@ -290,7 +290,11 @@ of it back; with --full every byte. Exit code 3 when something is wrong.`,
 				if !v.OK {
 					state = c.out.style(styleBad, "not whole:")
 				}
-				c.out.line("%s %s in %d objects (%s); %s read back in %s", state, count(v.Copies, "copy of "+safe(v.Job)), v.Objects, size(v.Bytes), size(v.BytesRead), ms(v.DurationMS))
+				copies := "1 copy"
+				if v.Copies != 1 {
+					copies = fmt.Sprintf("%d copies", v.Copies)
+				}
+				c.out.line("%s %s of %s in %s (%s); %s read back in %s", state, copies, safe(v.Job), count(int(v.Objects), "object"), size(v.Bytes), size(v.BytesRead), ms(v.DurationMS))
 				for _, p := range v.Problems {
 					c.out.line("  %s", safe(p))
 				}

@@ -77,7 +77,7 @@ func (c *commands) printJobs(jobs []wire.BackupJob) {
 		j := &jobs[i]
 		last := "never"
 		if j.Last != nil {
-			last = c.out.clock(j.Last.Started) + " " + strings.TrimSuffix(c.runState(j.Last.State), ":")
+			last = c.out.clock(j.Last.Started) + " " + c.runState(j.Last.State)
 		}
 		rows = append(rows, []string{safe(j.Name), safe(j.Kind), safe(j.Target), safe(j.State), last, c.out.clockOf(j.Proof.Verified), c.out.clockOf(j.Proof.DrillPassed), nextOnly(c, j)})
 	}

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 
 	"allclear/internal/check"
 	"allclear/internal/fault"
+	"allclear/internal/sshpolicy"
 	"allclear/internal/subsystem/backup/repository"
 	"allclear/internal/wire"
 )
@@ -30,7 +32,6 @@ type Backup struct {
 	active   map[string]*run    // by job
 	busy     map[string]*turn   // by job
 	contacts map[string]contact // by target
-	guards   map[string]*guard  // by target
 	keys     map[string]keyState
 }
 
@@ -51,7 +52,7 @@ func New(o Options) (*Backup, error) {
 	b := &Backup{
 		log: log, history: h, requests: make(chan request), wake: make(chan struct{}, 1),
 		slots:  make(chan struct{}, o.parallel()),
-		active: map[string]*run{}, busy: map[string]*turn{}, contacts: map[string]contact{}, guards: map[string]*guard{}, keys: map[string]keyState{},
+		active: map[string]*run{}, busy: map[string]*turn{}, contacts: map[string]contact{}, keys: map[string]keyState{},
 	}
 	b.Configure(o)
 	return b, nil
@@ -69,9 +70,11 @@ func (b *Backup) Configure(o Options) {
 		}
 	}
 	b.mu.Lock()
+	if o.Guards == nil {
+		o.Guards = cmp.Or(b.opts.Guards, sshpolicy.NewGuards())
+	}
 	b.opts = o
 	maps.DeleteFunc(b.contacts, func(name string, _ contact) bool { _, kept := o.target(name); return !kept })
-	maps.DeleteFunc(b.guards, func(name string, _ *guard) bool { _, kept := o.target(name); return !kept })
 	maps.DeleteFunc(b.keys, func(name string, _ keyState) bool { _, kept := o.job(name); return !kept })
 	b.mu.Unlock()
 	b.poke()

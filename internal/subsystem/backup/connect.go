@@ -4,32 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"io/fs"
 	"path"
 	"slices"
-	"sync"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 
 	"allclear/internal/sshpolicy"
 	"allclear/internal/wire"
 )
-
-// maxRefusals is how many refused logins in a row may happen without an
-// operator's wish or a changed credential: servers lock accounts.
-const maxRefusals = 3
-
-// guard counts refused logins at one target. It lives as long as the process.
-type guard struct {
-	seed maphash.Seed
-
-	mu       sync.Mutex // guards the fields below
-	refusals int
-	refused  uint64 // digest of the credential that was refused last
-}
 
 // contact is what the newest connection to a target has shown.
 type contact struct {
@@ -38,52 +21,6 @@ type contact struct {
 	free, total uint64
 	space       bool // free and total are known
 	err         error
-}
-
-func (b *Backup) guard(target string) *guard {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.guards[target] == nil {
-		b.guards[target] = &guard{seed: maphash.MakeSeed()}
-	}
-	return b.guards[target]
-}
-
-// digest tells credentials apart within this process and tells nothing else.
-func (g *guard) digest(l *sshpolicy.Login) uint64 {
-	var h maphash.Hash
-	h.SetSeed(g.seed)
-	key := ""
-	if l.Key != nil {
-		key = ssh.FingerprintSHA256(l.Key.PublicKey())
-	}
-	for _, part := range []string{l.User, string(l.Password), key} {
-		maphash.WriteComparable(&h, part)
-	}
-	return h.Sum64()
-}
-
-// held is how often this credential was refused in a row, if that is too often
-// for another try.
-func (g *guard) held(digest uint64) (n int, held bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.refusals, g.refusals >= maxRefusals && g.refused == digest
-}
-
-// outcome counts a try.
-func (g *guard) outcome(digest uint64, err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case err == nil:
-		g.refusals = 0
-	case sshpolicy.LockOut(err):
-		if g.refused != digest {
-			g.refusals = 0
-		}
-		g.refusals, g.refused = g.refusals+1, digest
-	}
 }
 
 // session is a connection to a target with its folder open.
@@ -123,16 +60,20 @@ func (b *Backup) connect(ctx context.Context, t *Target, asked bool) (*session, 
 		}
 		defer clear(o.KeyPEM)
 	}
-	g := b.guard(t.Name)
-	digest := g.digest(&login)
-	if n, held := g.held(digest); held && !asked {
-		return nil, &heldError{t.Name, n}
+	guard := b.options().Guards.At(t.Name)
+	if guard.Held(login) && !asked {
+		return nil, &heldError{t.Name, guard.Refusals()}
 	}
 	s, result, err := sshpolicy.Dial(ctx, sshpolicy.Target{Name: t.Name, Addr: t.Address}, o)
 	if ctx.Err() != nil && err != nil {
 		return nil, context.Cause(ctx) // that says nothing of the target
 	}
-	g.outcome(digest, err)
+	switch {
+	case err == nil:
+		guard.Accept()
+	case sshpolicy.LockOut(err):
+		guard.Refuse(login)
+	}
 	b.heard(t, result, err)
 	if err != nil {
 		return nil, &connectError{t.Name, result, err}

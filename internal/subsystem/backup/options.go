@@ -42,6 +42,9 @@ type Options struct {
 	Keys    KeyWrapper
 	// Endpoints may be nil: then nobody hears of connections.
 	Endpoints Endpoints
+	// Guards count refused logins together with whoever watches the targets; nil:
+	// the package alone does.
+	Guards *sshpolicy.Guards
 	// KnownHosts remembers host keys that were trusted after the configuration.
 	KnownHosts *sshpolicy.Store
 	// Parallel is how many runs go at once; 0 is 2.

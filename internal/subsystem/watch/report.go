@@ -23,8 +23,9 @@ type reported struct {
 
 // Report takes how a connection to the SSH server of that name went, made by
 // whoever uses it, for a look of the server's own check: its user sees no more
-// than its watch does, and the server is asked once instead of twice. It returns
-// without waiting. Names that are not watched are ignored, and so is what comes
+// than its watch does, and the server is asked once instead of twice. Whoever
+// reports a login has counted it with Options.Guards. Report returns without
+// waiting. Names that are not watched are ignored, and so is what comes
 // faster than it can be recorded: the next look tells.
 func (w *Watch) Report(server string, result sshpolicy.Result) {
 	select {
@@ -74,7 +75,7 @@ func (l *sshLook) shown(result *sshpolicy.Result) *attempt {
 	if l.item.Login == nil || result.Auth == nil && result.Code != string(CodeAuthFailed) {
 		return nil
 	}
-	a := &attempt{lock: l.w.lock(l.item.Name)}
+	a := &attempt{guard: l.w.guards().At(l.item.Name), told: true}
 	a.login, a.err = l.item.Login()
 	return a
 }

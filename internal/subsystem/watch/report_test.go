@@ -19,7 +19,8 @@ func TestAConnectionOfSomebodyElseCountsAsALook(t *testing.T) {
 	_, item := w.sshServer(lab.SSHOptions{Passwords: map[string]string{"backup": "right"}})
 	login, _ := account(t, "wrong")
 	item.Login = login
-	sub := watch.New(watch.Options{SSH: []watch.SSH{item}})
+	guards := sshpolicy.NewGuards()
+	sub := watch.New(watch.Options{SSH: []watch.SSH{item}, Guards: guards})
 	id := w.add(sub.Checks()[0])
 	sink := told{w.sched, make(chan struct{}, 8)}
 	ctx, stop := context.WithCancel(t.Context())
@@ -32,11 +33,18 @@ func TestAConnectionOfSomebodyElseCountsAsALook(t *testing.T) {
 	defer running.Wait()
 	defer stop()
 
-	connect := func(password string) sshpolicy.Result {
-		return sshpolicy.Probe(t.Context(), sshpolicy.Target{Name: "nas1", Addr: item.Address}, sshpolicy.Options{
+	connect := func(password string) sshpolicy.Result { // as a user of the server does
+		login := sshpolicy.Login{User: "backup", Password: sshpolicy.Secret(password)}
+		result := sshpolicy.Probe(t.Context(), sshpolicy.Target{Name: "nas1", Addr: item.Address}, sshpolicy.Options{
 			Policy: item.Policy, Pins: item.Pins, CheckKey: true, Timeout: item.Timeout,
-			Login: &sshpolicy.Login{User: "backup", Password: sshpolicy.Secret(password)},
+			Login: &login,
 		})
+		if result.Auth.OK {
+			guards.At("nas1").Accept()
+		} else {
+			guards.At("nas1").Refuse(login)
+		}
+		return result
 	}
 	elsewhere := connect("right")
 	elsewhere.Address = "127.0.0.1:1"

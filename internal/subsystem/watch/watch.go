@@ -38,7 +38,10 @@ type Options struct {
 	// Policies are the configuration's own, by name, for preflight. The built-in
 	// ones and those of the items are known without it.
 	Policies map[string]sshpolicy.Policy
-	Log      *slog.Logger // nil: say nothing
+	// Guards count refused logins together with whoever else logs in at these
+	// servers; nil: the watch alone does.
+	Guards *sshpolicy.Guards
+	Log    *slog.Logger // nil: say nothing
 }
 
 // SSH is a server to look at.
@@ -83,10 +86,9 @@ type Certificate struct {
 
 // Watch is the subsystem. It is safe for concurrent use.
 type Watch struct {
-	mu    sync.Mutex // guards the fields below
-	opts  Options
-	seen  map[string]sighting // the newest offer of each SSH server, by name
-	locks map[string]*lockout // by name of the SSH server
+	mu   sync.Mutex // guards the fields below
+	opts Options
+	seen map[string]sighting // the newest offer of each SSH server, by name
 
 	reported chan reported
 }
@@ -99,7 +101,10 @@ type sighting struct {
 
 // New returns a watch over what opts name.
 func New(opts Options) *Watch {
-	return &Watch{opts: opts, seen: map[string]sighting{}, locks: map[string]*lockout{}, reported: make(chan reported, maxReported)}
+	if opts.Guards == nil {
+		opts.Guards = sshpolicy.NewGuards()
+	}
+	return &Watch{opts: opts, seen: map[string]sighting{}, reported: make(chan reported, maxReported)}
 }
 
 // Configure replaces what is watched. What is known of things that are gone is
@@ -111,9 +116,12 @@ func (w *Watch) Configure(opts Options) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if opts.Guards == nil {
+		opts.Guards = w.opts.Guards
+	}
 	w.opts = opts
 	maps.DeleteFunc(w.seen, func(name string, _ sighting) bool { return !kept[name] })
-	maps.DeleteFunc(w.locks, func(name string, _ *lockout) bool { return !kept[name] })
+	w.opts.Guards.Keep(kept)
 }
 
 // remember keeps the newest offer of a server for preflight.
@@ -139,6 +147,8 @@ func (w *Watch) warn(message, server string, err error) {
 		log.Warn(message, slog.String("server", server), slog.Any("error", err))
 	}
 }
+
+func (w *Watch) guards() *sshpolicy.Guards { return w.options().Guards }
 
 func (w *Watch) options() Options {
 	w.mu.Lock()
