@@ -22,7 +22,7 @@ type BackupJob struct {
 	// State is running, waiting, success, failed, interrupted or never.
 	State string `json:"state"`
 	// OverdueAfter is the age of the last verified copy at which the job is
-	// overdue.
+	// overdue, "" when nothing says so.
 	OverdueAfter string      `json:"overdue_after"`
 	Running      *BackupRun  `json:"running"`
 	Last         *BackupRun  `json:"last"` // newest that has ended

@@ -471,14 +471,14 @@ func (a *archives) retain(ctx context.Context) (retention, error) {
 		names[id] = name
 		all = append(all, repository.Snapshot{ID: id, Time: at})
 	}
-	kept, remove := keepOf(a.job.Keep).Apply(all, time.Now())
-	out := retention{Copies: len(kept), Expired: len(remove)}
+	_, remove := keepOf(a.job.Keep).Apply(all, time.Now())
+	out := retention{Copies: len(all), Expired: len(remove)}
 	for _, s := range remove {
 		name := names[s.ID]
 		if err := a.remove(ctx, archive.ManifestName(name), name); err != nil { // what has no manifest is no copy any more
 			return out, err
 		}
-		out.Removed, out.Expired = out.Removed+1, out.Expired-1
+		out.Removed, out.Copies, out.Expired = out.Removed+1, out.Copies-1, out.Expired-1
 	}
 	return out, a.remove(ctx, h.orphans...)
 }

@@ -82,7 +82,7 @@ type drillRecord struct{ wire.BackupDrill }
 type retention struct {
 	At      time.Time `json:"at"`
 	Removed int       `json:"removed"`
-	Copies  int       `json:"copies"`
+	Copies  int       `json:"copies"`  // that are there
 	Expired int       `json:"expired"` // that should be gone and are not
 	Why     string    `json:"why,omitempty"`
 	Path    string    `json:"path,omitempty"`

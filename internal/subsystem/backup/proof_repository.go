@@ -71,7 +71,7 @@ func (s *snapshots) retain(ctx context.Context) (retention, error) {
 		out.Copies += len(g.Keep)
 	}
 	if err != nil {
-		out.Expired, out.Removed = out.Removed, 0
+		out.Copies, out.Expired, out.Removed = out.Copies+out.Removed, out.Removed, 0
 		return out, fmt.Errorf("forget old snapshots: %w", err)
 	}
 	if out.Removed == 0 {

@@ -52,11 +52,14 @@ func (b *Backup) wireJob(o *Options, j *Job) wire.BackupJob {
 	t, _ := o.target(j.Target)
 	w := wire.BackupJob{
 		Name: j.Name, Kind: string(j.Kind), Target: j.Target, Location: t.Path + "/" + j.Name, Sources: append([]string{}, j.Sources...),
-		Schedule: j.Schedule.String(), Disabled: j.Disabled, State: "never", OverdueAfter: j.overdueAfter(now).String(),
+		Schedule: j.Schedule.String(), Disabled: j.Disabled, State: "never",
 		Proof: b.wireProof(j), Key: b.wireKey(j),
 	}
 	if j.Command != nil {
 		w.Command = j.Command.Argv
+	}
+	if limit := j.overdueAfter(now); limit > 0 {
+		w.OverdueAfter = limit.String()
 	}
 	if at, _ := b.due(j, now); !at.IsZero() {
 		at = at.UTC()

@@ -173,7 +173,8 @@ func (r *Repository) Stale(l LockInfo) bool {
 	return l.PID > 0 && errors.Is(unix.Kill(l.PID, 0), unix.ESRCH)
 }
 
-// conflict answers the lock that keeps a lock of this mode out. Stale locks of this host are removed.
+// conflict answers the lock that keeps a lock of this mode out. Stale locks of this host are removed, also those that
+// keep nobody out here: a restic check wants the repository for itself.
 func (r *Repository) conflict(ctx context.Context, mode Mode, ours ID) (*LockedError, error) {
 	locks, err := r.Locks(ctx)
 	if err != nil {
@@ -181,17 +182,17 @@ func (r *Repository) conflict(ctx context.Context, mode Mode, ours ID) (*LockedE
 	}
 	var in *LockedError
 	for _, l := range locks {
-		if l.ID == ours || mode == Shared && !l.Exclusive {
+		if l.ID == ours {
 			continue
 		}
-		stale := r.Stale(l)
+		stale, harmless := r.Stale(l), mode == Shared && !l.Exclusive
 		if stale && l.Hostname == r.who.Hostname {
-			if err := remove(ctx, r.store, filePath(locksDir, l.ID)); err != nil {
+			if err := remove(ctx, r.store, filePath(locksDir, l.ID)); err != nil && !harmless {
 				return nil, err
 			}
 			continue
 		}
-		if in == nil || in.Stale {
+		if !harmless && (in == nil || in.Stale) {
 			in = &LockedError{l, stale}
 		}
 	}

@@ -107,13 +107,13 @@ func TestStaleLocks(t *testing.T) { synctest.Test(t, testStaleLocks) }
 func testStaleLocks(t *testing.T) {
 	mem := newMemStore()
 	create(t, mem, options())
-	lock := func(host string, pid int) { // as a process leaves it that was killed
+	lock := func(host string, pid int, mode repository.Mode) { // as a process leaves it that was killed
 		t.Helper()
 		dead := openAs(t, &faulty{Store: mem}, host, pid, 0)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		before := mem.clone()
-		_, l, err := dead.Lock(ctx, repository.Exclusive)
+		_, l, err := dead.Lock(ctx, mode)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func testStaleLocks(t *testing.T) {
 	us := openAs(t, mem, "here", os.Getpid(), 0)
 	const gone = 1 << 30 // larger than any process number of Linux
 
-	lock("elsewhere", gone)
+	lock("elsewhere", gone, repository.Exclusive)
 	if _, _, err := us.Lock(t.Context(), repository.Shared); err == nil {
 		t.Error("a fresh lock of another host was ignored")
 	}
@@ -141,7 +141,7 @@ func testStaleLocks(t *testing.T) {
 		t.Errorf("unlock removed %d: %v", n, err)
 	}
 
-	lock("here", gone)
+	lock("here", gone, repository.Exclusive)
 	_, l, err := us.Lock(t.Context(), repository.Exclusive)
 	if err != nil {
 		t.Fatalf("the lock of a dead process of this host: %v", err)
@@ -153,7 +153,18 @@ func testStaleLocks(t *testing.T) {
 		t.Error(err)
 	}
 
-	lock("here", os.Getpid())
+	lock("here", gone, repository.Shared)
+	if _, l, err = us.Lock(t.Context(), repository.Shared); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if left := mem.names("locks/"); len(left) > 0 {
+		t.Errorf("the shared lock of a dead process of this host stays and keeps restic out: %q", left)
+	}
+
+	lock("here", os.Getpid(), repository.Exclusive)
 	if _, _, err := us.Lock(t.Context(), repository.Exclusive); err == nil {
 		t.Error("a lock with our own number was ignored, though nobody knows whose it is")
 	}
