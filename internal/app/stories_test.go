@@ -46,7 +46,7 @@ func TestStories(t *testing.T) {
 			map[string]command{
 				"agent": cmdAgent, "fault": cmdFault, "only": cmdOnly, "cleared": cmdCleared, "fill": cmdFill, "need": cmdNeed,
 			},
-			sshCommands, tlsCommands, systemCommands, notifyCommands,
+			sshCommands, tlsCommands, systemCommands, notifyCommands, backupCommands,
 		),
 	})
 }
@@ -117,6 +117,11 @@ func setUpStory(env *testscript.Env) error {
 	env.Setenv("ALLCLEAR_SOCKET", s.socket)
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("NO_COLOR", "1")
+	name, err := me()
+	if err != nil {
+		return err
+	}
+	env.Setenv("ME", name)
 	env.Defer(func() {
 		if s.agent != nil {
 			_ = s.agent.Process.Kill()
