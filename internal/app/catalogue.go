@@ -15,13 +15,14 @@ import (
 	"allclear/internal/subsystem"
 	"allclear/internal/subsystem/backup"
 	"allclear/internal/subsystem/host"
+	"allclear/internal/subsystem/keyserver"
 	"allclear/internal/subsystem/watch"
 	"allclear/internal/wire"
 )
 
 // Catalogue is what is known of every fault code, without an agent.
 func Catalogue() *fault.Catalogue {
-	c, err := fault.NewCatalogue(slices.Concat(agent.Faults(), backup.Faults(), check.Faults(), host.Faults(), notify.Faults(), watch.Faults())...)
+	c, err := fault.NewCatalogue(slices.Concat(agent.Faults(), backup.Faults(), check.Faults(), host.Faults(), keyserver.Faults(), notify.Faults(), watch.Faults())...)
 	if err != nil {
 		panic(fmt.Sprintf("the catalogue is wrong: %v", err)) // a defect of this program, found by any test
 	}
@@ -33,6 +34,7 @@ func Catalogue() *fault.Catalogue {
 func subsystems() []subsystem.Subsystem {
 	return []subsystem.Subsystem{
 		new(backup.Backup),
+		new(keyserver.KeyServers),
 		watch.New(watch.Options{}),
 		host.New(host.Options{Pruner: noPruner{}}, nil),
 		teller{notify.New(notify.Options{}, nil)},

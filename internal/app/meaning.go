@@ -42,6 +42,7 @@ func load(file string) (*plan, error) {
 	p.checkSSH(mistakes)
 	p.checkTLS(mistakes)
 	p.checkBackup(mistakes)
+	p.checkKeyServers(mistakes)
 	p.checkRemedies(mistakes)
 	p.checkNotify(mistakes)
 	if err := mistakes.Err(); err != nil {

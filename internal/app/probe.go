@@ -100,22 +100,30 @@ func ProbeEndpoints(ctx context.Context, targets []string, o EndpointProbe, tell
 		}
 		all[i].Permit = o.Permit
 	}
-	if o.Jobs <= 0 {
-		o.Jobs = endpointJobs
+	return probeEach(ctx, len(all), o.Jobs, func(i int) wire.EndpointProbe {
+		return wireEndpoint(targets[i], netdiag.Diagnose(ctx, all[i]))
+	}, tell)
+}
+
+// probeEach looks at n targets, so many at a time, and tells of each as it is
+// done. tell is never called twice at a time.
+func probeEach[T any](ctx context.Context, n, jobs int, look func(i int) T, tell func(i int, p T)) error {
+	if jobs <= 0 {
+		jobs = endpointJobs
 	}
 	type numbered struct {
 		i int
-		p wire.EndpointProbe
+		p T
 	}
 	done := make(chan numbered)
 	var g errgroup.Group
 	g.Go(func() error {
 		defer close(done)
 		var looks errgroup.Group
-		looks.SetLimit(o.Jobs)
-		for i, t := range all {
+		looks.SetLimit(jobs)
+		for i := range n {
 			looks.Go(func() error {
-				done <- numbered{i, wireEndpoint(targets[i], netdiag.Diagnose(ctx, t))}
+				done <- numbered{i, look(i)}
 				return nil
 			})
 		}

@@ -22,6 +22,7 @@ import (
 	"allclear/internal/subsystem"
 	"allclear/internal/subsystem/backup"
 	"allclear/internal/subsystem/host"
+	"allclear/internal/subsystem/keyserver"
 	"allclear/internal/subsystem/watch"
 	"allclear/internal/web"
 	"allclear/internal/wire"
@@ -66,15 +67,16 @@ type house struct {
 	known  *sshpolicy.Store
 	guards *sshpolicy.Guards // against locked accounts, shared by all who log in
 	sealed *os.Root          // the folder of what is kept sealed
-	keys   *envelope.Keeper
 	watch  *watch.Watch
 	host   *host.Host
 	backup *backup.Backup
-	notify *notify.Notifier
-	agent  *agent.Agent
-	server *api.Server
-	page   *web.Web
-	audit  *api.AuditLog
+	// keyservers has the keys of everything that is kept sealed.
+	keyservers *keyserver.KeyServers
+	notify     *notify.Notifier
+	agent      *agent.Agent
+	server     *api.Server
+	page       *web.Web
+	audit      *api.AuditLog
 }
 
 func newHouse(ctx context.Context, o Options, p *plan) (_ *house, err error) {
@@ -128,7 +130,7 @@ func (h *house) build(p *plan) (err error) {
 		return err
 	}
 	h.guards = sshpolicy.NewGuards()
-	if err := h.openKeys(); err != nil {
+	if err := h.openKeys(p); err != nil {
 		return err
 	}
 	rec := recorder{h.store}
@@ -155,7 +157,7 @@ func (h *house) build(p *plan) (err error) {
 	}, sinks)
 	h.agent, err = agent.New(agent.Options{
 		Node: p.node(), Version: Version(), Recorder: rec, Catalogue: Catalogue(),
-		Subsystems: []subsystem.Subsystem{h.backup, h.watch, h.host, teller{h.notify}},
+		Subsystems: []subsystem.Subsystem{h.backup, h.keyservers, h.watch, h.host, teller{h.notify}},
 		Log:        h.logOf("agent"), Parallel: p.Checks.Parallel, Auto: p.auto(),
 	})
 	if err != nil {
@@ -166,16 +168,22 @@ func (h *house) build(p *plan) (err error) {
 }
 
 // openKeys opens what this node keeps sealed: the keys of backup jobs and the
-// secrets of the configuration.
-func (h *house) openKeys() (err error) {
+// secrets of the configuration. Without key servers a local key opens it.
+func (h *house) openKeys(p *plan) (err error) {
 	if h.sealed, err = envelope.OpenFolder(filepath.Join(h.dir, "keys")); err != nil {
 		return err
 	}
-	local := envelope.NewLocalKey(h.sealed, time.Now)
-	h.keys, err = envelope.NewKeeper(envelope.Options{
-		Folder: h.sealed, Wrap: local, Sources: map[envelope.Kind]envelope.KeySource{envelope.KindLocal: local},
-	})
+	o, err := h.keyserverOptions(p)
+	if err != nil {
+		return err
+	}
+	h.keyservers, err = keyserver.New(o)
 	return err
+}
+
+func (h *house) keyserverOptions(p *plan) (keyserver.Options, error) {
+	changed := func(ctx context.Context) error { return h.agent.Refresh(ctx) }
+	return p.keyserverOptions(filepath.Join(h.dir, "keyserver"), h.sealed, changed, h.logOf("keyserver"))
 }
 
 // secretWait bounds how long a secret of the configuration is waited for.
@@ -185,12 +193,12 @@ const secretWait = 30 * time.Second
 func (h *house) secret(name string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), secretWait)
 	defer cancel()
-	b, _, err := h.keys.Open(ctx, "secret/"+name)
+	b, _, err := h.keyservers.Keeper().Open(ctx, "secret/"+name)
 	return b, err
 }
 
 func (h *house) backupOptions(p *plan) (backup.Options, error) {
-	return p.backupOptions(filepath.Join(h.dir, "backup"), h.keys, h.watch, h.known, h.guards, h.logOf("backup"))
+	return p.backupOptions(filepath.Join(h.dir, "backup"), h.keyservers.Keeper(), h.watch, h.known, h.guards, h.logOf("backup"))
 }
 
 func (h *house) logOf(subsystem string) *slog.Logger {
@@ -202,6 +210,9 @@ func (h *house) close() error {
 	var errs []error
 	if h.backup != nil {
 		errs = append(errs, h.backup.Close())
+	}
+	if h.keyservers != nil {
+		errs = append(errs, h.keyservers.Close())
 	}
 	if h.sealed != nil {
 		errs = append(errs, h.sealed.Close())
@@ -256,6 +267,13 @@ func (h *house) reload(ctx context.Context) (later []string, err error) {
 	}
 	jobs, err := h.backupOptions(p)
 	if err != nil {
+		return nil, err
+	}
+	servers, err := h.keyserverOptions(p)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.keyservers.Configure(servers); err != nil {
 		return nil, err
 	}
 	p.OpenSecrets(h.secret)

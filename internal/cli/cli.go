@@ -57,6 +57,7 @@ type Program struct {
 	ProbeSSH       func(ctx context.Context, targets []string, o app.SSHProbe, tell func(int, wire.SSHProbe)) error
 	ProbeEndpoints func(ctx context.Context, targets []string, o app.EndpointProbe, tell func(int, wire.EndpointProbe)) error
 	ServeKMIP      func(ctx context.Context, k app.KMIPServer, ready func(wire.KMIPServing)) error
+	ProbeKMIP      func(ctx context.Context, targets []string, o app.KMIPProbe, tell func(int, wire.KMIPProbe)) error
 	Restore        func(ctx context.Context, from io.Reader, o app.RestoreOptions) (wire.BackupRestore, error)
 }
 
@@ -69,7 +70,7 @@ func Main(ctx context.Context, args []string, std Std) int {
 func Whole() Program {
 	return Program{
 		Run: app.Run, Catalogue: app.Catalogue, CheckConfig: app.CheckConfig, Socket: app.Socket,
-		Version: app.Version, Policies: app.Policies, ProbeSSH: app.ProbeSSH, ProbeEndpoints: app.ProbeEndpoints, ServeKMIP: app.ServeKMIP, Restore: app.Restore,
+		Version: app.Version, Policies: app.Policies, ProbeSSH: app.ProbeSSH, ProbeEndpoints: app.ProbeEndpoints, ServeKMIP: app.ServeKMIP, ProbeKMIP: app.ProbeKMIP, Restore: app.Restore,
 	}
 }
 

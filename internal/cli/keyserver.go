@@ -303,7 +303,7 @@ func (c *commands) printKeyServer(s *wire.KeyServer) {
 		{"says it is", safe(s.Vendor)},
 		{"product", safe(strings.TrimSpace(s.Product + " " + s.Level))},
 		{"role", or(safe(s.Role), "not told")},
-		{"speaks", safe(strings.TrimSpace("KMIP " + s.KMIP + ", TLS " + s.TLS))},
+		{"speaks", spoken(s)},
 		{"authorities", or(safe(s.CA), "the system's")},
 		{"our certificate", safe(s.ClientCert)},
 		{"test key", c.out.clockOf(s.LifeTested)},
@@ -315,6 +315,14 @@ func (c *commands) printKeyServer(s *wire.KeyServer) {
 	}
 	c.out.table([]string{"CERTIFICATE", "OF", ""}, rows)
 	c.printValidation(s)
+}
+
+// spoken is what was agreed on in the last validation that came so far.
+func spoken(s *wire.KeyServer) string {
+	if s.KMIP == "" || s.TLS == "" {
+		return "not known yet"
+	}
+	return safe("KMIP " + s.KMIP + ", TLS " + s.TLS)
 }
 
 // printValidation shows the last validation step by step.

@@ -16,7 +16,7 @@ import (
 
 func (c *commands) probeCommand() *cobra.Command {
 	return noun("probe", "Look at servers without an agent, a configuration or credentials",
-		c.probeSSHCommand(), c.probeEndpointCommand("tls"), c.probeEndpointCommand("http"))
+		c.probeSSHCommand(), c.probeEndpointCommand("tls"), c.probeKMIPCommand(), c.probeEndpointCommand("http"))
 }
 
 // probeFlags are those that all probes share.

@@ -174,7 +174,7 @@ func TestOnlyTheCommandsOfThisStepExist(t *testing.T) {
 		"fault ack", "fault explain", "fault fix", "fault history", "fault list", "fault shelve", "fault show", "fault unack",
 		"fault unshelve", "fault watch", "fault why", "key create", "key list", "key recovery create",
 		"key recovery validate", "key rekey", "key secret put", "key secret remove", "keyserver add", "keyserver list", "keyserver remove",
-		"keyserver set", "keyserver show", "keyserver test", "kmip serve", "notify list", "notify test", "page login", "preflight", "probe http", "probe ssh", "probe tls",
+		"keyserver set", "keyserver show", "keyserver test", "kmip serve", "notify list", "notify test", "page login", "preflight", "probe http", "probe kmip", "probe ssh", "probe tls",
 		"run", "status", "support", "verify", "version",
 	}
 	slices.Sort(got)
