@@ -30,7 +30,7 @@ func (h *house) newPage(p *plan) (err error) {
 	h.page, err = web.New(web.Options{
 		Agent: h.agent, Node: p.node(), Version: Version().Version,
 		Prober: prober{p.prefixes()}, Audit: h.audit, Keeper: keeper{filepath.Join(h.dir, "page-sessions")},
-		Sinks: h.sinks(), Base: func() string { return "http://" + h.server.Addr() },
+		Works: works{h.agent}, Sinks: h.sinks(), Base: func() string { return "http://" + h.server.Addr() },
 		Log: h.log.With(slog.String("subsystem", "page")),
 	})
 	return err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -56,6 +57,7 @@ type world struct {
 	nas    *lab.SSHServer
 	feeds  *lab.TLSServer
 	byID   map[string]uint64 // CODE@RESOURCE
+	source string            // what is backed up
 }
 
 // newWorld starts an agent that watches good and bad servers, and waits until
@@ -120,6 +122,16 @@ func pin(s *lab.SSHServer) string {
 // run starts the agent and waits for its first round of looks.
 func (w *world) run(o app.Options) {
 	w.t.Helper()
+	w.begin(o)
+	if _, err := w.client.Verify(w.t.Context(), nil); err != nil {
+		w.t.Fatal(err)
+	}
+	w.know()
+}
+
+// begin starts the agent.
+func (w *world) begin(o app.Options) {
+	w.t.Helper()
 	ready := make(chan string, 1)
 	o.Ready = func(link string) { ready <- link }
 	ctx, stop := context.WithCancel(w.t.Context())
@@ -135,10 +147,6 @@ func (w *world) run(o app.Options) {
 	w.base, _, _ = strings.Cut(link, "/login")
 	w.client = client.New(o.Socket)
 	w.t.Cleanup(w.client.Close)
-	if _, err := w.client.Verify(w.t.Context(), nil); err != nil {
-		w.t.Fatal(err)
-	}
-	w.know()
 }
 
 // know learns the ids of all faults.
@@ -266,7 +274,21 @@ func TestEveryPageIsAccessible(t *testing.T) {
 	complaints := problems(tab)
 	w.login(tab, "")
 	w.mend(t)
-	for _, v := range w.views() {
+	w.everyLook(t, tab, w.views())
+	for _, c := range complaints() {
+		if !strings.Contains(c, "99999") {
+			t.Errorf("the browser complains: %s", c)
+		}
+	}
+}
+
+// everyLook looks at pages in both colours and both widths. With UPDATE_IMG=1 it
+// takes pictures of those that are named, of all but fault-cert (whose path is
+// that of a test) when none is.
+func (w *world) everyLook(t *testing.T, tab context.Context, views []view, pictures ...string) {
+	t.Helper()
+	for _, v := range views {
+		wanted := len(pictures) == 0 && v.name != "fault-cert" || slices.Contains(pictures, v.name)
 		for _, theme := range []string{"light", "dark"} {
 			for _, width := range []int64{360, 1440} {
 				t.Run(fmt.Sprintf("%s/%s/%d", v.name, theme, width), func(t *testing.T) {
@@ -279,16 +301,11 @@ func TestEveryPageIsAccessible(t *testing.T) {
 						}
 					}
 					accessible(t, tab)
-					if os.Getenv("UPDATE_IMG") == "1" && (theme == "light") == (width == 1440) && v.name != "fault-cert" { // whose path is that of a test
+					if os.Getenv("UPDATE_IMG") == "1" && (theme == "light") == (width == 1440) && wanted {
 						shoot(t, tab, fmt.Sprintf("%s-%s-%d.png", v.name, theme, width))
 					}
 				})
 			}
-		}
-	}
-	for _, c := range complaints() {
-		if !strings.Contains(c, "99999") {
-			t.Errorf("the browser complains: %s", c)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func TestListsAreFast(t *testing.T) {
 	}{
 		{200, "/faults?group=none", 20 * time.Millisecond}, {10_000, "/faults?group=none&page=42", 50 * time.Millisecond}, {10_000, "/faults", 50 * time.Millisecond},
 	} {
-		f := start(t, &demo{many: c.faults}, 20_000)
+		f := startWith(t, &demo{many: c.faults}, 20_000)
 		f.all(t)
 		got := f.median(t, f.someone(api.Operator), c.path)
 		t.Logf("%d faults, %s: %s", c.faults, c.path, got)
@@ -107,7 +107,7 @@ func TestAThousandViewersSlowNothing(t *testing.T) {
 func BenchmarkFaults(b *testing.B) {
 	for _, n := range []int{200, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			f := start(b, &demo{many: n}, 20_000)
+			f := startWith(b, &demo{many: n}, 20_000)
 			f.all(b)
 			p := f.someone(api.Operator)
 			for b.Loop() {

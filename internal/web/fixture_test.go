@@ -188,7 +188,13 @@ type fixture struct {
 	opts   web.Options
 }
 
-func start(t testing.TB, d *demo, limits ...int) *fixture {
+func start(t testing.TB, d *demo, set ...func(*web.Options)) *fixture {
+	t.Helper()
+	return startWith(t, d, 0, set...)
+}
+
+// startWith takes a limit of active faults, 0 for the default.
+func startWith(t testing.TB, d *demo, active int, set ...func(*web.Options)) *fixture {
 	t.Helper()
 	f := &fixture{demo: d, memory: &memory{}, prober: &lookout{hold: make(chan struct{}), text: d.text}, clock: &clock{}}
 	f.t, _ = t.(*testing.T)
@@ -197,9 +203,7 @@ func start(t testing.TB, d *demo, limits ...int) *fixture {
 		t.Fatal(err)
 	}
 	o := journal.Options{Dir: filepath.Join(t.TempDir(), "journal"), Node: "db-01", Catalogue: cat, BallastBytes: -1}
-	if len(limits) > 0 {
-		o.Limits.Active = limits[0]
-	}
+	o.Limits.Active = active
 	if f.store, err = journal.Open(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
@@ -212,6 +216,9 @@ func start(t testing.TB, d *demo, limits ...int) *fixture {
 	f.opts = web.Options{
 		Agent: f.agent, Node: "db-01", Version: "1.2.3", Prober: f.prober, Audit: f.memory, Keeper: f.memory,
 		Base: func() string { return f.server.URL }, Now: f.clock.Now,
+	}
+	for _, s := range set {
+		s(&f.opts)
 	}
 	if f.page, err = web.New(f.opts); err != nil {
 		t.Fatal(err)

@@ -200,7 +200,7 @@ func (w *Web) live(ctx context.Context) error {
 		case <-tick.C:
 		}
 		if w.hub.watched() {
-			w.hub.update(w.patches())
+			w.hub.update(w.patches(ctx))
 		}
 	}
 }
@@ -243,7 +243,7 @@ func newsOf(e fault.Event) news {
 }
 
 // patches is the whole state that pages show, by element.
-func (w *Web) patches() map[string]patch {
+func (w *Web) patches(ctx context.Context) map[string]patch {
 	st, checks := w.o.Agent.Brief(), w.o.Agent.Checks()
 	nav := navOf(st)
 	m := map[string]patch{}
@@ -278,6 +278,7 @@ func (w *Web) patches() map[string]patch {
 			put(fmt.Sprintf("f-%d-s", r.ID), capital(r.Severity.String()), r.Severity.String())
 		}
 	}
+	w.backupPatches(ctx, put)
 	return m
 }
 

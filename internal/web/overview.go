@@ -45,6 +45,7 @@ type gaps struct{ NotMonitored, Stale, NotYet []wire.Gap }
 // claim is what a subsystem protects right now.
 type claim struct {
 	Name, Icon, Word, Text string
+	Label, Page            string // what people call it, and its page; "" when it has none
 	Checks                 int
 	Last                   time.Time
 	Spark                  template.HTML
@@ -112,7 +113,10 @@ func (w *Web) title(s stretch) string {
 }
 
 func (w *Web) claim(sub wire.Protects, v *overview, c chapter, mine []stretch, gaps []gap) claim {
-	cl := claim{Name: sub.Name, Text: sub.Text, Checks: sub.Checks, Icon: "ok", Word: "Well"}
+	cl := claim{Name: sub.Name, Text: sub.Text, Checks: sub.Checks, Icon: "ok", Word: "Well", Label: label(sub.Name)}
+	if w.o.Works != nil {
+		cl.Page = map[string]string{backupName: "/backups"}[sub.Name]
+	}
 	for _, l := range v.Lanes {
 		if l.Name != sub.Name {
 			continue
@@ -138,19 +142,30 @@ func (w *Web) claim(sub wire.Protects, v *overview, c chapter, mine []stretch, g
 	case sub.State == "not-configured":
 		cl.Icon, cl.Word = "na", "Not configured"
 	}
-	label := fmt.Sprintf("%s in the last 24 hours: ", capital(sub.Name))
+	words := cl.Label + " in the last 24 hours: "
 	switch n := len(mine); {
 	case c.Begins.IsZero():
-		label += "nothing is recorded"
+		words += "nothing is recorded"
 	case n == 0:
-		label += "no fault"
+		words += "no fault"
 	default:
-		label += count(n, "fault")
+		words += count(n, "fault")
 	}
 	if sub.Checks > 0 {
-		cl.Spark = spark(label, c, mine, gaps)
+		cl.Spark = spark(words, c, mine, gaps)
 	}
 	return cl
+}
+
+// label is what people call a subsystem.
+func label(name string) string {
+	switch name {
+	case backupName:
+		return "Backups"
+	case keyServerName:
+		return "Key servers"
+	}
+	return capital(name)
 }
 
 // lanesOf groups the checks by subsystem, drills apart.

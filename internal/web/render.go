@@ -22,7 +22,7 @@ import (
 var templates embed.FS
 
 // layouts are the templates that every page is made with.
-var layouts = [...]string{"templates/frame.html", "templates/parts.html"}
+var layouts = [...]string{"templates/frame.html", "templates/parts.html", "templates/backupparts.html"}
 
 // parsePages reads every page together with what all share.
 func parsePages() (map[string]*template.Template, error) {
@@ -65,6 +65,7 @@ type page struct {
 	Seq           uint64
 	Nav           nav
 	Sinks         bool // somebody is told, so there is a page of it
+	Works         bool // there are pages of what is protected
 	Body          any
 }
 
@@ -83,7 +84,7 @@ func (p page) Can(role string) bool { return p.Role != "" && api.Role(role).Allo
 func (w *Web) page(r *http.Request, s *session, current, title string) page {
 	p := page{
 		Version: w.o.Version, Title: title, Current: current, Path: r.URL.RequestURI(),
-		Now: w.o.Now().UTC(), Theme: "auto", Sinks: w.o.Sinks != nil,
+		Now: w.o.Now().UTC(), Theme: "auto", Sinks: w.o.Sinks != nil, Works: w.o.Works != nil,
 	}
 	if r.Method != http.MethodGet {
 		p.Path = "/"
@@ -145,8 +146,10 @@ func (w *Web) render(rw http.ResponseWriter, status int, name string, p page) {
 func funcs() template.FuncMap {
 	return template.FuncMap{
 		"icon": icon, "sentence": sentence, "firstline": firstLine, "morelines": moreLines, "rung": rung, "state": state, "when": when, "ago": ago, "count": count, "title": capital, "plus": func(a, b int) int { return a + b },
-		"key": breakable, "clock": clock, "spaced": spaced, "list": func(s []string) string { return strings.Join(s, ", ") },
+		"key": breakable, "label": label, "clock": clock, "spaced": spaced, "list": func(s []string) string { return strings.Join(s, ", ") },
 		"every": every, "lines": func(s string) bool { return strings.Contains(s, "\n") }, "dict": dict, "visible": visible,
+		"size": size, "percent": percent, "took": span2, "spacedl": func(n int64) string { return spaced(uint64(max(0, n))) },
+		"countl": func(n int64, what string) string { return count(int(n), what) }, "rate": func(v float64) string { return size(int64(v)) + "/s" },
 	}
 }
 
@@ -325,4 +328,52 @@ func visible(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// size writes bytes in the unit that fits: 512 B, 6.2 GiB.
+func size(n int64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, units := float64(n), []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
+	for i, u := range units {
+		v /= 1 << 10
+		if v < 999.5 || i == len(units)-1 {
+			if v < 9.95 {
+				return fmt.Sprintf("%.1f %s", v, u)
+			}
+			return fmt.Sprintf("%.0f %s", v, u)
+		}
+	}
+	return ""
+}
+
+// percent has a digit after the point only where it matters.
+func percent(p float64) string {
+	if p > 0 && p < 9.95 || p > 99 && p < 99.95 {
+		return fmt.Sprintf("%.1f", p)
+	}
+	return fmt.Sprintf("%.0f", p)
+}
+
+// joined puts together what is not empty.
+func joined(by string, parts ...string) string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(parts), func(s string) bool { return s == "" }), by)
+}
+
+// after is s with something before it, or nothing.
+func after(before, s string) string {
+	if s == "" {
+		return ""
+	}
+	return before + s
+}
+
+// brief is the beginning of an identity of 64 hexadecimal digits, and any other
+// name as it is.
+func brief(id string) string {
+	if len(id) == 64 && strings.Trim(id, "0123456789abcdef") == "" {
+		return id[:8]
+	}
+	return id
 }

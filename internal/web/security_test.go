@@ -41,6 +41,12 @@ var everyPath = []struct {
 	{"GET", "/restconf/data/ietf-alarms:alarms", api.Viewer},
 	{"POST", "/faults/act", api.Operator},
 	{"POST", "/checks/verify", api.Operator},
+	{"GET", "/backups", api.Viewer},
+	{"GET", "/backups/etc", api.Viewer},
+	{"POST", "/backups/etc/run", api.Operator},
+	{"GET", "/backups/etc/copies", api.Operator},
+	{"GET", "/backups/etc/copies/latest", api.Operator},
+	{"GET", "/backups/etc/copies/latest/restore?path=/etc/shadow", api.Admin},
 }
 
 func TestNothingIsShownOrDoneWithoutTheRightRole(t *testing.T) {
@@ -53,7 +59,7 @@ func TestNothingIsShownOrDoneWithoutTheRightRole(t *testing.T) {
 		if !login && resp.StatusCode != http.StatusUnauthorized || strings.Contains(text, "db-01") || strings.Contains(text, "thing") {
 			t.Errorf("a stranger: %s %s: %s %.200s", c.method, c.path, resp.Status, text)
 		}
-		if c.role == api.Operator {
+		if c.role != api.Viewer {
 			if resp, _ := viewer.do(c.method, c.path, nil); resp.StatusCode != http.StatusForbidden {
 				t.Errorf("a viewer: %s %s: %s, want 403", c.method, c.path, resp.Status)
 			}

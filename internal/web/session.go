@@ -21,6 +21,7 @@ const (
 	maxLinks    = 64               // outstanding; one more drops the oldest
 	maxSessions = 256              // open; one more ends the oldest
 	maxStreams  = 16               // of one session
+	maxRestores = 2                // of one session, at a time
 )
 
 // digest is the SHA-256 of a token. Tokens themselves are never kept: whoever
@@ -49,6 +50,7 @@ type session struct {
 	id      string        // the first bytes of its digest, for the audit log
 	probing chan struct{} // capacity 1: one probe at a time
 	streams chan struct{} // capacity maxStreams
+	restore chan struct{} // capacity maxRestores
 }
 
 // sessions are all links and sessions.
@@ -87,7 +89,7 @@ func newSessions(k Keeper, now func() time.Time) (*sessions, error) {
 }
 
 func newSession(d digest, g grant) *session {
-	return &session{grant: g, id: hex.EncodeToString(d[:4]), probing: make(chan struct{}, 1), streams: make(chan struct{}, maxStreams)}
+	return &session{grant: g, id: hex.EncodeToString(d[:4]), probing: make(chan struct{}, 1), streams: make(chan struct{}, maxStreams), restore: make(chan struct{}, maxRestores)}
 }
 
 // mint makes a one-time link.

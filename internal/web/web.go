@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"allclear/internal/api"
@@ -63,6 +64,9 @@ type Options struct {
 	Prober  Prober
 	Audit   Auditor
 	Keeper  Keeper // nil: a restart ends every session
+	// Works shows and does what the subsystems can; nil: the pages of backups and
+	// key servers say that nobody does it.
+	Works Works
 	// Sinks shows who is told of faults; nil leaves the page out.
 	Sinks func(ctx context.Context) ([]wire.NotifySink, error)
 	// Base is where the page is served, such as http://127.0.0.1:9191.
@@ -78,6 +82,7 @@ type Web struct {
 	sessions *sessions
 	hub      *hub
 	recent   *recent
+	tasks    *tasks
 	handler  http.Handler
 }
 
@@ -93,7 +98,7 @@ func New(o Options) (*Web, error) {
 	if err != nil {
 		return nil, fmt.Errorf("templates of the page: %w", err)
 	}
-	w := &Web{o: o, pages: pages, hub: newHub(), recent: &recent{agent: o.Agent}}
+	w := &Web{o: o, pages: pages, hub: newHub(), recent: &recent{agent: o.Agent}, tasks: newTasks()}
 	if w.sessions, err = newSessions(o.Keeper, o.Now); err != nil {
 		o.Log.LogAttrs(context.Background(), slog.LevelWarn, "sessions of the page are lost", slog.Any("error", err))
 	}
@@ -101,9 +106,13 @@ func New(o Options) (*Web, error) {
 	return w, nil
 }
 
-// Run follows the journal for those who look at a page, until ctx ends.
+// Run follows the journal for those who look at a page, and does the long work
+// that they ask for, until ctx ends.
 func (w *Web) Run(ctx context.Context) error {
 	defer w.hub.stop()
+	var working sync.WaitGroup
+	defer working.Wait()
+	working.Go(func() { w.tasks.run(ctx, w.o.Now) })
 	return w.live(ctx)
 }
 
