@@ -2,7 +2,6 @@ package netdiag
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"time"
 )
@@ -44,8 +43,12 @@ func Connect(ctx context.Context, t Target, m Manner) (net.Conn, *Report) {
 type Error struct{ Report *Report }
 
 func (e *Error) Error() string {
-	if e.Report.Detail == "" {
-		return e.Report.Cause.Text()
+	text := e.Report.Cause.Text()
+	switch {
+	case e.Report.Detail == "":
+		return text
+	case text == "":
+		return e.Report.Detail
 	}
-	return fmt.Sprintf("%s: %s", e.Report.Cause.Text(), e.Report.Detail)
+	return text + ": " + e.Report.Detail
 }

@@ -35,7 +35,7 @@ func (s *Server) target(g *Group, resolvers []string) (netdiag.Target, error) {
 		Address: s.Address, ServerName: s.ServerName, Resolvers: resolvers, Answers: netdiag.AnswersAny,
 		MinTLS: g.MinTLS, ALPN: []string{}, Ciphers: g.ciphers(), Timeouts: netdiag.Timeouts{
 			Total: g.Timeout, DNS: min(g.Timeout, 1500*time.Millisecond), TCP: min(g.Timeout, 3*time.Second),
-			TLS: min(g.Timeout, 5*time.Second), Quiet: min(g.Timeout, time.Second),
+			TLS: g.Timeout / 2, Retry: g.Timeout / 10, Quiet: g.Timeout / 4,
 		},
 	}
 	if pin, ok := strings.CutPrefix(s.Pin, "SHA256:"); ok {
@@ -92,6 +92,10 @@ func notAsked(rep *netdiag.Report) *netdiag.Report {
 	out.OK, out.Step = false, netdiag.StepClientCert
 	if i := slices.IndexFunc(rep.Warnings, func(w netdiag.Finding) bool { return w.Step == netdiag.StepClientCert }); i >= 0 {
 		out.Cause, out.Detail = rep.Warnings[i].Cause, rep.Warnings[i].Detail
+		return &out
+	}
+	if rep.TLS != nil && rep.TLS.ClientCertAsked {
+		out.Cause, out.Detail = netdiag.ClientCertRequired, "it asks for one and none is configured"
 		return &out
 	}
 	out.Cause, out.Detail = causeNotAsked, "the server does not ask for a client certificate: it would give keys to anybody"
@@ -382,6 +386,12 @@ func linkStates() (text string, down bool) {
 // connectionRemedies are the steps that mend a cause, with the server's own names.
 func connectionRemedies(s *Server, c netdiag.Cause) []fault.Remedy {
 	var steps []fault.Remedy
+	if c == netdiag.TLSCipher {
+		steps = append(steps, fault.Remedy{
+			Text:   "Give the server a certificate with an EC key. Only where that cannot be, as with an old PyKMIP server with an RSA key, set legacy_tls in the group.",
+			Impact: "with legacy_tls, whoever gets the server's key can read what was recorded before",
+		})
+	}
 	for _, r := range c.Remedies() {
 		if strings.HasPrefix(r.Command, "allclear probe tls") || r.Command == "allclear verify" {
 			r.Command = ""

@@ -44,7 +44,7 @@ func (v *validation) judgeSpeed() {
 			code: CodeSlow, qualifier: "p95", sense: sense,
 			err: fmt.Errorf("one in twenty exchanges with %s takes %s or longer, allowed are %s", v.server.Name, round(p95.took), v.group.Slow),
 		})
-	case worst.took > slowSingle:
+	case worst.took > max(slowSingle, v.group.Slow):
 		v.res.found = append(v.res.found, finding{
 			code: CodeSlow, qualifier: "single", sense: sense,
 			err: fmt.Errorf("%s took %s for %s, allowed are %s", v.server.Name, round(worst.took), worst.op, slowSingle),

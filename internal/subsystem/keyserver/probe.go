@@ -23,6 +23,7 @@ type ProbeOptions struct {
 	MinTLS     uint16
 	LegacyTLS  bool
 	Timeout    time.Duration // of one exchange; 0 is 10 s
+	Slow       time.Duration // an exchange that takes longer is slow; 0 is 2 s
 	Resolvers  []string
 }
 
@@ -30,7 +31,7 @@ type ProbeOptions struct {
 // key. The server's own name in the report is its address.
 func Probe(ctx context.Context, o ProbeOptions) wire.KMIPProbe {
 	g := Group{
-		Name: "probe", MinKMIP: o.MinKMIP, MinTLS: o.MinTLS, LegacyTLS: o.LegacyTLS, Timeout: o.Timeout,
+		Name: "probe", MinKMIP: o.MinKMIP, MinTLS: o.MinTLS, LegacyTLS: o.LegacyTLS, Timeout: o.Timeout, Slow: o.Slow,
 	}.withDefaults()
 	s := Server{
 		Name: o.Address, Address: o.Address, ServerName: o.ServerName, Pin: o.Pin, Profile: cmp.Or(o.Profile, genericProfile),
