@@ -32,6 +32,7 @@ type bench struct {
 	key   []byte // private, PEM
 	pin   string
 	using sshpolicy.Negotiated // by everybody
+	jobs  int                  // of ours, so far; numbers their profiles
 }
 
 func newBench(ctx context.Context, o options, dir string) (_ *bench, err error) {

@@ -38,7 +38,7 @@ type job struct {
 	Folder  string // at the server
 	Source  string // what is sent
 	Dest    string // where a restore goes
-	Profile string // file for a processor profile, or ""
+	Profile string // beginning of the names of profiles, or ""
 }
 
 // outcome is what a process has to tell.
@@ -59,7 +59,8 @@ func (b *bench) ours(ctx context.Context, j job) (outcome, error) {
 		j.Addr = b.sshd.Addr()
 	}
 	if b.o.profile != "" {
-		j.Profile = filepath.Join(b.o.profile, j.Do+"-"+filepath.Base(j.Source)+".pprof")
+		b.jobs++
+		j.Profile = filepath.Join(b.o.profile, fmt.Sprintf("%03d-%s-%s", b.jobs, j.Do, filepath.Base(j.Source)))
 	}
 	in, err := json.Marshal(j)
 	if err != nil {
@@ -86,19 +87,15 @@ func (b *bench) ours(ctx context.Context, j job) (outcome, error) {
 // child does the job that is read.
 func child(in io.Reader, out io.Writer) (err error) {
 	var j job
-	if err := json.NewDecoder(in).Decode(&j); err != nil {
+	if err = json.NewDecoder(in).Decode(&j); err != nil {
 		return err
 	}
 	if j.Profile != "" {
-		f, err := os.Create(j.Profile)
-		if err == nil {
-			err = pprof.StartCPUProfile(f)
-		}
+		done, err := profile(j.Profile)
 		if err != nil {
 			return err
 		}
-		defer f.Close()
-		defer pprof.StopCPUProfile()
+		defer func() { err = errors.Join(err, done()) }()
 	}
 	ctx := context.Background() // this is main's
 	s, err := j.dial(ctx)
@@ -119,6 +116,26 @@ func child(in io.Reader, out io.Writer) (err error) {
 		return err
 	}
 	return json.NewEncoder(out).Encode(o)
+}
+
+// profile starts a processor profile; done ends it and writes one of what was
+// allocated.
+func profile(name string) (done func() error, err error) {
+	cpu, err := os.Create(name + ".cpu")
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(cpu); err != nil {
+		return nil, errors.Join(err, cpu.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		memory, err := os.Create(name + ".memory")
+		if err == nil {
+			err = errors.Join(pprof.Lookup("allocs").WriteTo(memory, 0), memory.Close())
+		}
+		return errors.Join(err, cpu.Close())
+	}, nil
 }
 
 func (j *job) dial(ctx context.Context) (*sshpolicy.Session, error) {

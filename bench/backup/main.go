@@ -53,7 +53,7 @@ func main() {
 	rtt := flag.Duration("rtt", 20*time.Millisecond, "round trip of the long way")
 	only := flag.String("only", "", "sections, by comma: upload, backup, files, delay, memory; all when empty")
 	dir := flag.String("dir", "", "where trees and copies lie (the system's temporary folder)")
-	profile := flag.String("profile", "", "write processor profiles of our side to this folder")
+	profile := flag.String("profile", "", "write profiles of our side, of processor and memory, to this folder")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()

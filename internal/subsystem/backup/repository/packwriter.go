@@ -1,16 +1,22 @@
 package repository
 
 import (
+	"bytes"
 	"context"
 	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"math/bits"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -47,7 +53,11 @@ type writeStats struct {
 }
 
 // scratch is the memory for one blob at a time.
-type scratch struct{ sealed, packed, plain []byte }
+type scratch struct {
+	sealed []byte
+	back   []byte
+	dec    *zstd.Decoder // made for the first compressed blob
+}
 
 // newPackWriter answers a writer and the context of its uploads, which ends when one fails.
 func newPackWriter(ctx context.Context, r *Repository, idx *index, guard func(context.Context) error) (*packWriter, context.Context) {
@@ -98,7 +108,7 @@ func (w *packWriter) storeBlob(ctx context.Context, kind Kind, id ID, plain []by
 		w.work <- s
 	}()
 	codec, key := w.r.codec, w.r.key
-	s.sealed = append(s.sealed[:0], make([]byte, aes.BlockSize)...)
+	s.sealed = append(roomFor(s.sealed, len(plain)), make([]byte, aes.BlockSize)...)
 	size := 0
 	if codec.on && (codec.data || kind == TreeBlob) {
 		s.sealed = codec.compress(s.sealed, plain)
@@ -107,7 +117,7 @@ func (w *packWriter) storeBlob(ctx context.Context, kind Kind, id ID, plain []by
 		s.sealed = append(s.sealed, plain...)
 	}
 	s.sealed = key.sealInPlace(s.sealed, 0)
-	if err := s.verify(key, codec, id, size); err != nil {
+	if err := s.verify(key, id, size > 0); err != nil {
 		return fmt.Errorf("read back %v blob %s after sealing: %w", kind, id, err)
 	}
 	if kind == TreeBlob {
@@ -120,30 +130,61 @@ func (w *packWriter) storeBlob(ctx context.Context, kind Kind, id ID, plain []by
 	return w.add(ctx, kind, id, s.sealed, size)
 }
 
-// verify opens what was sealed: an error of the memory or the processor would otherwise be stored for ever.
-func (s *scratch) verify(key *sealKey, c *codec, id ID, size int) (err error) {
-	if s.packed, err = key.open(s.packed[:0], s.sealed); err != nil {
+// roomFor answers an empty buffer for what becomes of a blob: b, if it is large enough, or a power of two from 1 MiB.
+func roomFor(b []byte, plain int) []byte {
+	need := plain + plain>>10 + 4096 // what cannot be compressed grows a little
+	if cap(b) >= need {
+		return b[:0]
+	}
+	return make([]byte, 0, max(segmentSize, 1<<bits.Len(uint(need-1)))) //nolint:gosec // positive
+}
+
+// backSize is how much is opened at a time when a blob is read back, in bytes.
+const backSize = 64 << 10
+
+// verify opens what was sealed: an error of the memory or the processor would otherwise be stored for ever. It takes no
+// memory for the whole blob.
+func (s *scratch) verify(key *sealKey, id ID, compressed bool) error {
+	iv, c, err := key.check(s.sealed)
+	if err != nil {
 		return err
 	}
-	back := s.packed
-	if size > 0 {
-		if s.plain, err = c.expand(s.plain[:0], s.packed, size); err != nil {
-			return err
+	in := cipher.StreamReader{S: cipher.NewCTR(key.cipher, iv), R: bytes.NewReader(c)}
+	sum := sha256.New()
+	if compressed {
+		err = s.expand(sum, in)
+	} else {
+		if s.back == nil {
+			s.back = make([]byte, backSize)
 		}
-		back = s.plain
+		_, err = io.CopyBuffer(sum, in, s.back)
 	}
-	if Hash(back) != id {
-		return errors.New("the content differs, which is a defect of this machine's memory or processor")
+	if err == nil && ID(sum.Sum(nil)) != id {
+		err = errors.New("the content differs, which is a defect of this machine's memory or processor")
+	}
+	return err
+}
+
+// expand decompresses in to out.
+func (s *scratch) expand(out io.Writer, in io.Reader) (err error) {
+	if s.dec == nil {
+		s.dec, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	} else {
+		err = s.dec.Reset(in)
+	}
+	if err == nil {
+		_, err = s.dec.WriteTo(out)
+	}
+	if err != nil {
+		return fmt.Errorf("decompress: %w", err)
 	}
 	return nil
 }
 
 // trim gives the memory of an unusually large blob back.
 func (s *scratch) trim() {
-	for _, b := range []*[]byte{&s.sealed, &s.packed, &s.plain} {
-		if cap(*b) > 4<<20 {
-			*b = nil
-		}
+	if cap(s.sealed) > 4<<20 {
+		s.sealed = nil
 	}
 }
 
