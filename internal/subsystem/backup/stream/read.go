@@ -3,7 +3,6 @@ package stream
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -87,7 +86,7 @@ func (in *Reader) entry() (*extract.Entry, error) {
 			return nil, fmt.Errorf("the restore stream gives %q a size of %d", e.Path, e.Meta.Size)
 		}
 		if hasContent(e) {
-			in.open = &content{in: in, path: e.Path, size: e.Meta.Size, sum: sha256.New()}
+			in.open = &content{in: in, path: e.Path, size: e.Meta.Size, sum: newSum()}
 			e.Content = in.open
 		}
 		return e, nil

@@ -37,7 +37,7 @@ const (
 	kindSnapshot = 'S' // wire.BackupSnapshot
 	kindEntry    = 'E' // header
 	kindData     = 'D' // a piece of the content
-	kindFileEnd  = 'F' // SHA-256 of the content
+	kindFileEnd  = 'F' // CRC-32C of the content
 	kindProblem  = 'X' // Problem
 	kindEnd      = 'Z' // End
 	kindAbort    = 'A' // Problem

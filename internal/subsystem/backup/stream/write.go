@@ -2,12 +2,12 @@ package stream
 
 import (
 	"bufio"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
+	"hash/crc32"
 	"io"
 
 	"allclear/internal/subsystem/backup/extract"
@@ -53,6 +53,7 @@ type sender struct {
 	w   *bufio.Writer
 	end End
 	err error
+	buf []byte // for content
 }
 
 func (s *sender) frame(kind byte, payload []byte) {
@@ -89,10 +90,13 @@ func (s *sender) entry(e *extract.Entry) {
 	if !hasContent(e) {
 		return
 	}
-	p := &pieces{s: s, sum: sha256.New()}
+	p := &pieces{s: s, sum: newSum()}
 	n, err := int64(0), errors.New("its content is not there")
 	if e.Content != nil {
-		n, err = io.Copy(p, io.LimitReader(e.Content, e.Meta.Size+1))
+		if s.buf == nil {
+			s.buf = make([]byte, maxPiece)
+		}
+		n, err = io.CopyBuffer(p, io.LimitReader(e.Content, e.Meta.Size+1), s.buf)
 	}
 	switch {
 	case s.err != nil:
@@ -105,6 +109,9 @@ func (s *sender) entry(e *extract.Entry) {
 		s.frame(kindFileEnd, p.sum.Sum(nil))
 	}
 }
+
+// newSum makes the sum that ends a file.
+func newSum() hash.Hash { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }
 
 // pieces sends what is written to it.
 type pieces struct {
