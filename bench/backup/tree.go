@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 )
 
 // stretch is how long noise and text take turns, in bytes.
@@ -39,10 +40,10 @@ func makeLarge(dir string, size int64) error {
 	return errors.Join(err, w.Flush(), f.Close())
 }
 
-// vocabulary makes words. That of a language has some ten thousand, of which few
-// make up most of a text.
+// vocabulary makes words. That of a program's messages has some thousands, of
+// which few make up most of a text.
 func vocabulary(r *rand.Rand) [][]byte {
-	words := make([][]byte, 20_000)
+	words := make([][]byte, 5_000)
 	for i := range words {
 		word := make([]byte, 2+r.IntN(9))
 		for j := range word {
@@ -53,15 +54,25 @@ func vocabulary(r *rand.Rand) [][]byte {
 	return words
 }
 
+// text writes lines as logs have them: a time, a host, a program and words. zstd
+// makes a third to a quarter of them, as of source text.
 func text(w io.Writer, r *rand.Rand, words [][]byte, size int64) error {
 	zipf := rand.NewZipf(r, 1.1, 4, uint64(len(words)-1))
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var line []byte
 	for size > 0 {
-		word := words[zipf.Uint64()]
-		word = word[:min(int64(len(word)), size)]
-		if _, err := w.Write(word); err != nil {
+		at = at.Add(time.Duration(r.IntN(2000)) * time.Millisecond)
+		line = at.AppendFormat(line[:0], "2006-01-02T15:04:05.000Z")
+		line = fmt.Appendf(line, " host%d %s[%d]: ", r.IntN(8), words[r.IntN(40)], 300+r.IntN(200))
+		for range 6 + r.IntN(8) {
+			line = append(line, words[zipf.Uint64()]...)
+		}
+		line = append(line, '\n')
+		line = line[:min(int64(len(line)), size)]
+		if _, err := w.Write(line); err != nil {
 			return err
 		}
-		size -= int64(len(word))
+		size -= int64(len(line))
 	}
 	return nil
 }

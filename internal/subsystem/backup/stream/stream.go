@@ -13,7 +13,8 @@
 // The kinds, in order: S once, then for each thing an E, after which a regular
 // file has D for each piece and F at its end, or X at any place when the rest of
 // the thing cannot be read; Z once at the end, or A when the sender gives up. A
-// stream without Z is not whole.
+// stream without Z is not whole. The sum at the end of a file is against defects
+// of ours: that nobody changes anything is the connection's business.
 package stream
 
 import (
