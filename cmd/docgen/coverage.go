@@ -117,7 +117,7 @@ func coveragePage(rows []requirement) string {
 	t.line("# Coverage of the requirements\n")
 	t.line("What the four systems that allclear replaces do, and must do better, numbered by their documents. Each row says what")
 	t.line("meets it (a fault code, a check, a command) and which Go test proves that, or which later step brings it:")
-	t.line("2 page and notifications, 3 backup, 4 key servers, 5 identity and content, 6 endpoint. `context` only sets the scene.")
+	t.line("5 identity and content, 6 endpoint. `context` only sets the scene.")
 	t.line("A row with both is met in part: for what is here.\n")
 	proved, context := 0, 0
 	for _, r := range rows {

@@ -87,7 +87,7 @@ func TestCoverageNamesTestsThatExist(t *testing.T) {
 	}
 }
 
-var codeForm = regexp.MustCompile("`([a-z]+/[a-z-]+)`")
+var codeForm = regexp.MustCompile("`([a-z]+(?:/[a-z-]+)+)`")
 
 func TestCoverageNamesCodesThatExist(t *testing.T) {
 	rows, err := parseCoverage(coverageText)
