@@ -17,7 +17,13 @@ import (
 // when the program is built.
 type DropbearConfig struct {
 	KeyTypes []string // "ed25519", "rsa"; nil means both
+	// AuthorizedKeys may log in as [DropbearUser], who has the rights of root; this
+	// needs root. Without them nobody can.
+	AuthorizedKeys []ssh.PublicKey
 }
+
+// DropbearUser is the account that a [Dropbear] with authorized keys has.
+const DropbearUser = "allclear-lab"
 
 // Dropbear is the host's dropbear server on a loopback port.
 type Dropbear struct {
@@ -47,8 +53,17 @@ func StartDropbear(ctx context.Context, dir string, c DropbearConfig) (*Dropbear
 		}
 		args = append(args, "-r", file)
 	}
+	command := append([]string{program}, args...)
+	if c.AuthorizedKeys != nil {
+		account, err := d.account(c.AuthorizedKeys)
+		if err != nil {
+			return nil, fmt.Errorf("start dropbear: %w", err)
+		}
+		command = append(account, command...)
+	}
 	port, err := startOnFreePort(func(port int) (err error) {
-		d.proc, err = startProcess(ctx, "Not backgrounding", program, append(args, "-p", fmt.Sprintf("127.0.0.1:%d", port))...)
+		listen := []string{"-p", fmt.Sprintf("127.0.0.1:%d", port)}
+		d.proc, err = startProcess(ctx, "Not backgrounding", command[0], append(command[1:], listen...)...)
 		return err
 	})
 	if err != nil {
@@ -115,4 +130,26 @@ func (d *Dropbear) writeKey(keyType string) (string, error) {
 	}
 	d.keys = append(d.keys, signer.PublicKey())
 	return file, nil
+}
+
+// account makes an account for the keys and returns the words before the command
+// of a server that is to know it. Dropbear lets in the accounts of the machine
+// only, with the keys in their homes: in a mount namespace of its own the server
+// sees a list of accounts that has one more.
+func (d *Dropbear) account(keys []ssh.PublicKey) ([]string, error) {
+	accounts, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		return nil, err
+	}
+	accounts = fmt.Appendf(accounts, "%s:x:0:0::%s:/bin/sh\n", DropbearUser, d.dir)
+	var authorized []byte
+	for _, k := range keys {
+		authorized = append(authorized, ssh.MarshalAuthorizedKey(k)...)
+	}
+	passwd, home := filepath.Join(d.dir, "passwd"), filepath.Join(d.dir, ".ssh")
+	err = errors.Join(
+		os.WriteFile(passwd, accounts, 0o600), os.Mkdir(home, 0o700),
+		os.WriteFile(filepath.Join(home, "authorized_keys"), authorized, 0o600),
+	)
+	return []string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc/passwd && exec "$@"`, passwd}, err
 }

@@ -76,6 +76,10 @@ func (f *SCP) Protocol() Protocol { return ProtocolSCP }
 // Notes implements Files.
 func (f *SCP) Notes() []string { return slices.Clone(f.notes) }
 
+// Bare claims that the account may run nothing but scp: what is stored there can
+// be overwritten and never removed.
+func (f *SCP) Bare() bool { return !f.shell }
+
 // Close implements Files. Each operation has ended by itself.
 func (f *SCP) Close() error { return nil }
 

@@ -106,6 +106,7 @@ func (r *scpRun) refused(b byte) error {
 	if b > 2 { // it speaks no SCP: these are somebody's words
 		return &refusal{fmt.Sprintf("said %q where SCP belongs", string(b)+line)}
 	}
+	r.dismiss() // the program ends by itself now
 	return &refusal{strings.TrimSpace(line)}
 }
 

@@ -2,6 +2,7 @@ package sshpolicy_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -97,6 +98,37 @@ func TestFilesTravelToParamiko(t *testing.T) {
 	travel(t, session, sshpolicy.ProtocolSFTP, s.Log)
 	if _, err := session.Files(t.Context(), "/", sshpolicy.ProtocolSCP); err == nil || !strings.Contains(err.Error(), "scp") {
 		t.Errorf("a server without commands took SCP: %v", err)
+	}
+}
+
+// Dropbear starts OpenSSH's sftp-server. Many programs one after the other on one
+// connection must all be answered.
+func TestFilesTravelToDropbear(t *testing.T) {
+	t.Parallel()
+	lab.Need(t, "root", "dropbear", "scp", "/usr/lib/sftp-server")
+	key := newKey(t)
+	s, err := lab.StartDropbear(t.Context(), t.TempDir(), lab.DropbearConfig{KeyTypes: names("ed25519"), AuthorizedKeys: []ssh.PublicKey{key.PublicKey()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Stop() })
+	session, r, err := sshpolicy.Dial(t.Context(), target(s.Addr()), sshpolicy.DialOptions{Options: sshpolicy.Options{
+		Policy: builtin(t, "openssh-9"), Pins: []sshpolicy.Pin{sshpolicy.PinOf(s.HostKeys()[0])}, Login: &sshpolicy.Login{User: lab.DropbearUser, Key: key},
+	}})
+	if err != nil {
+		t.Fatalf("%v (%s)\n%s", err, r.Code, s.Log())
+	}
+	defer session.Close()
+	travel(t, session, sshpolicy.ProtocolSFTP, s.Log)
+	travel(t, session, sshpolicy.ProtocolSCP, s.Log)
+	files, err := session.Files(t.Context(), t.TempDir(), sshpolicy.ProtocolSCP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 64 { // each asks for what is not there first
+		if err := files.Mkdir(t.Context(), fmt.Sprintf("data/%02x", i)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

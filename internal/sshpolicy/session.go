@@ -171,7 +171,21 @@ func (g *goOpener) wait() error { return g.client.Wait() }
 // MaxSessions 1 needs a moment to take note that the one before has ended.
 const refusedRetry = 2 * time.Second
 
-func (g *goOpener) open(ctx context.Context, name string, subsystem bool) (*channel, error) {
+// lostChannels is how many channels in a row may end before the server has
+// answered what was asked of them. Dropbear does so now and then when the channel
+// before was closed while its program still ran; the command was not begun.
+const lostChannels = 3
+
+func (g *goOpener) open(ctx context.Context, name string, subsystem bool) (c *channel, err error) {
+	for range lostChannels {
+		if c, err = g.openOnce(ctx, name, subsystem); !errors.Is(err, io.EOF) || ctx.Err() != nil {
+			break
+		}
+	}
+	return c, err
+}
+
+func (g *goOpener) openOnce(ctx context.Context, name string, subsystem bool) (*channel, error) {
 	session, err := g.session(ctx)
 	if err != nil {
 		return nil, err
