@@ -25,14 +25,15 @@ import (
 
 // bench is one run: a server, a key, and folders that go with the lab.
 type bench struct {
-	o     options
-	lab   *lab.Lab
-	sshd  *lab.SSHD
-	user  string
-	key   []byte // private, PEM
-	pin   string
-	using sshpolicy.Negotiated // by everybody
-	jobs  int                  // of ours, so far; numbers their profiles
+	o      options
+	lab    *lab.Lab
+	sshd   *lab.SSHD
+	server int // its process
+	user   string
+	key    []byte // private, PEM
+	pin    string
+	using  sshpolicy.Negotiated // by everybody
+	jobs   int                  // of ours, so far; numbers their profiles
 }
 
 func newBench(ctx context.Context, o options, dir string) (_ *bench, err error) {
@@ -103,7 +104,11 @@ func (b *bench) start(ctx context.Context) error {
 	}
 	b.using = out.Negotiated
 	c.KexAlgorithms, c.Ciphers, c.MACs = []string{b.using.KEX}, []string{b.using.CipherC2S}, []string{b.using.MACC2S}
-	return b.sshd.Reconfigure(ctx, c)
+	if err := b.sshd.Reconfigure(ctx, c); err != nil {
+		return err
+	}
+	b.server, err = serverPID()
+	return err
 }
 
 // sftpServer is a process of its own, as Debian has it, where there is one.
