@@ -6,14 +6,16 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // sample is what one measurement saw.
 type sample struct {
 	p50, p99      time.Duration
-	rate          float64 // operations a second over all connections
-	allocs, bytes float64 // an operation, of the client's process
+	rate          float64       // operations a second over all connections
+	allocs, bytes float64       // an operation, of the client's process
+	cpu           time.Duration // likewise
 }
 
 // warmUp is how many operations each connection does before the clock runs.
@@ -42,6 +44,10 @@ func measure(ctx context.Context, m maker, s *server, n int, length time.Duratio
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
+	worked, err := processorTime()
+	if err != nil {
+		return sample{}, err
+	}
 	began := time.Now()
 	var wg sync.WaitGroup
 	for i, c := range clients {
@@ -49,6 +55,10 @@ func measure(ctx context.Context, m maker, s *server, n int, length time.Duratio
 	}
 	wg.Wait()
 	all := time.Since(began)
+	workedThen, err := processorTime()
+	if err != nil {
+		return sample{}, err
+	}
 	runtime.ReadMemStats(&after)
 	if err := errors.Join(errs...); err != nil {
 		return sample{}, err
@@ -59,7 +69,17 @@ func measure(ctx context.Context, m maker, s *server, n int, length time.Duratio
 	return sample{
 		p50: each[len(each)/2], p99: each[len(each)*99/100], rate: count / all.Seconds(),
 		allocs: float64(after.Mallocs-before.Mallocs) / count, bytes: float64(after.TotalAlloc-before.TotalAlloc) / count,
+		cpu: (workedThen - worked) / time.Duration(len(each)),
 	}, nil
+}
+
+// processorTime is what this process has used so far.
+func processorTime() (time.Duration, error) {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return 0, err
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), nil
 }
 
 // repeat gets the key until the end and answers how long each time took.

@@ -19,8 +19,8 @@ func report(w io.Writer, pairs []*pair, missing []string, load string, length ti
 	for _, name := range missing {
 		fmt.Fprintf(w, "missing: %s\n", name)
 	}
-	fmt.Fprintf(w, "\n| server | client | p50 | p99 | op/s, 1 connection | allclear to it | op/s, %d connections | allclear to it | allocations/op | bytes/op |\n", connections)
-	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|---|")
+	fmt.Fprintf(w, "\n| server | client | p50 | p99 | op/s, 1 connection | allclear to it | op/s, %d connections | allclear to it | processor/op | allocations/op | bytes/op |\n", connections)
+	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, p := range pairs {
 		base := p
 		for _, q := range pairs {
@@ -30,10 +30,11 @@ func report(w io.Writer, pairs []*pair, missing []string, load string, length ti
 		}
 		rate := func(s sample) float64 { return s.rate }
 		one, eight := median(p.one, rate), median(p.eight, rate)
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %.0f | %.1f | %.0f | %.1f | %.0f | %.0f |\n", p.server.name, p.client.name,
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %.0f | %.1f | %.0f | %.1f | %s | %.0f | %.0f |\n", p.server.name, p.client.name,
 			short(median(p.one, func(s sample) time.Duration { return s.p50 })),
 			short(median(p.one, func(s sample) time.Duration { return s.p99 })),
 			one, median(base.one, rate)/one, eight, median(base.eight, rate)/eight,
+			short(median(p.one, func(s sample) time.Duration { return s.cpu })),
 			median(p.one, func(s sample) float64 { return s.allocs }), median(p.one, func(s sample) float64 { return s.bytes }))
 	}
 }
