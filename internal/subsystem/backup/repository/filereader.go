@@ -2,10 +2,8 @@ package repository
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"sync"
 
@@ -241,41 +239,4 @@ func (b *backup) saveChunks(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// pairs keeps one (inode, device) from standing for two contents in a snapshot: readers take files with an equal pair
-// for names of one file, some even when they have but one name. It takes 16 bytes and the map's own for each file.
-type pairs struct {
-	mu   sync.Mutex // guards the fields below
-	seed maphash.Seed
-	seen map[uint64]uint64 // pair -> content, mixed for several
-}
-
-const mixed = 0
-
-// check leaves the pair out of a node whose content differs from that of another with the same pair.
-func (p *pairs) check(n *Node) {
-	if n.Inode == 0 {
-		n.Links = min(n.Links, 1)
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.seen == nil {
-		p.seed, p.seen = maphash.MakeSeed(), map[uint64]uint64{}
-	}
-	var b [16]byte
-	binary.LittleEndian.PutUint64(b[:], n.Inode)
-	binary.LittleEndian.PutUint64(b[8:], n.DeviceID)
-	key := maphash.Bytes(p.seed, b[:])
-	sum := ContentHash(n.Content)
-	content := binary.LittleEndian.Uint64(sum[:]) | 1
-	was, met := p.seen[key]
-	switch {
-	case !met:
-		p.seen[key] = content
-	case was != content:
-		p.seen[key] = mixed
-		n.Inode, n.Links = 0, 1
-	}
 }

@@ -228,6 +228,28 @@ func (x *index) all() iter.Seq[location] {
 	}
 }
 
+// entries answers what an index file says of some packs. Nothing may be added meanwhile.
+func (x *index) entries(packs []uint32) []packEntry {
+	out := make([]packEntry, len(packs))
+	places := make(map[uint32]int, len(packs))
+	for i, no := range packs {
+		out[i].id = x.packs[no]
+		places[no] = i
+	}
+	if len(packs) == 0 {
+		return nil
+	}
+	for l := range x.all() {
+		if i, in := places[l.no]; in {
+			out[i].blobs = append(out[i].blobs, l.packedBlob)
+		}
+	}
+	for i := range out {
+		sortByOffset(out[i].blobs)
+	}
+	return out
+}
+
 // byPack answers the blobs of every pack, by pack number, in the order of their offsets. Nothing may be added
 // meanwhile.
 func (x *index) byPack() [][]packedBlob {

@@ -13,9 +13,12 @@ const (
 	plainEntry      = 1 + 4 + 32     // type, length, ID
 	compressedEntry = plainEntry + 4 // and the uncompressed length
 	headerFixed     = sealOverhead + 4
-	maxHeader       = 16 << 20
+	maxHeader       = 16 << 20 // that readers accept, about 409 000 entries
 	minPack         = plainEntry + headerFixed
 )
+
+// maxPackBlobs keeps headers, and with them index files, small where blobs are tiny.
+const maxPackBlobs = 10_000
 
 // entrySize answers the bytes that a blob takes in the header.
 func (b packedBlob) entrySize() int {
@@ -183,9 +186,7 @@ func (p *openPack) merge(s *segments, o *openPack) {
 }
 
 // full tells that the pack takes no further blob.
-func (p *openPack) full(target int) bool {
-	return p.size >= target || (len(p.blobs)+1)*compressedEntry > maxHeader
-}
+func (p *openPack) full(target int) bool { return p.size >= target || len(p.blobs) >= maxPackBlobs }
 
 // finish appends the header and answers the pack's name.
 func (p *openPack) finish(s *segments, key *sealKey) (ID, error) {

@@ -41,12 +41,11 @@ func (p *plan) execute(ctx context.Context, guard func(context.Context) error, a
 		}
 		at.add(1)
 	}
-	entries := p.x.byPack() // before the copies are added
 	fresh, err := p.repack(ctx, guard, at)
 	if err != nil {
 		return err
 	}
-	old, err := p.rewriteIndex(ctx, guard, entries, fresh)
+	old, err := p.rewriteIndex(ctx, guard, fresh)
 	if err != nil {
 		return err
 	}
@@ -151,7 +150,7 @@ func (p *plan) copyBlobs(ctx context.Context, w *packWriter, from []uint32, at *
 
 // rewriteIndex writes index files for the fresh packs and for those that stay, where theirs list a pack that goes or are
 // small, and answers the files that can be deleted then.
-func (p *plan) rewriteIndex(ctx context.Context, guard func(context.Context) error, entries [][]packedBlob, fresh []packEntry) ([]ID, error) {
+func (p *plan) rewriteIndex(ctx context.Context, guard func(context.Context) error, fresh []packEntry) ([]ID, error) {
 	gone := func(no uint32) bool { return p.packs[no].drop || p.packs[no].repack }
 	var rewrite []indexFile
 	small, touched := 0, false
@@ -169,34 +168,40 @@ func (p *plan) rewriteIndex(ctx context.Context, guard func(context.Context) err
 		return nil, nil
 	}
 	var old []ID
-	keep, done := fresh, map[uint32]bool{}
+	var keep []uint32
+	done := map[uint32]bool{}
 	for _, f := range rewrite {
 		old = append(old, f.id)
 		for _, no := range f.packs {
 			if !gone(no) && !done[no] {
 				done[no] = true
-				keep = append(keep, packEntry{p.x.packs[no], entries[no]})
+				keep = append(keep, no)
 			}
 		}
 	}
-	return old, p.saveIndexes(ctx, guard, keep)
+	return old, p.saveIndexes(ctx, guard, keep, fresh)
 }
 
-// saveIndexes writes as few index files as there can be.
-func (p *plan) saveIndexes(ctx context.Context, guard func(context.Context) error, packs []packEntry) error {
-	for from, n := 0, 0; from < len(packs); n = 0 {
-		to := from
-		for ; to < len(packs) && n < fullIndex; to++ {
-			n += len(packs[to].blobs)
+// saveIndexes writes as few index files as there can be. It gathers the blobs of one file at a time.
+func (p *plan) saveIndexes(ctx context.Context, guard func(context.Context) error, keep []uint32, packs []packEntry) error {
+	blobs := 0
+	for _, e := range packs {
+		blobs += len(e.blobs)
+	}
+	for len(keep) > 0 || len(packs) > 0 {
+		n := 0
+		for ; n < len(keep) && blobs < fullIndex; n++ {
+			blobs += p.packs[keep[n]].blobs
 		}
+		packs = append(packs, p.x.entries(keep[:n])...)
 		if err := guard(ctx); err != nil {
 			return err
 		}
-		if _, err := p.r.saveUnpacked(ctx, indexDir, encodeIndex(packs[from:to])); err != nil {
+		if _, err := p.r.saveUnpacked(ctx, indexDir, encodeIndex(packs)); err != nil {
 			return err
 		}
 		p.out.IndexesWritten++
-		from = to
+		keep, packs, blobs = keep[n:], nil, 0
 	}
 	return nil
 }

@@ -147,27 +147,26 @@ func (v vanishing) Walk(ctx context.Context, visit func(*repository.Entry) error
 // An (inode, device) pair that comes with two contents must not make readers take one file for the other.
 func TestOnePairNeverStandsForTwoContents(t *testing.T) {
 	r, dir := createDir(t)
-	same := func(links uint64) func(string, *source.Meta) {
-		return func(path string, m *source.Meta) {
+	j := newRestic(t, dir)
+	for _, links := range []map[string]uint64{
+		{"/d/a": 1, "/d/b": 1, "/d/c": 1}, {"/d/a": 2, "/d/b": 2, "/d/c": 2}, {"/d/a": 1, "/d/b": 2, "/d/c": 2}, {"/d/a": 2, "/d/b": 1, "/d/c": 3},
+	} {
+		meta := func(path string, m *source.Meta) {
+			m.Mode = os.ModeDir | 0o700
 			if m.Type == source.Regular {
-				m.Mode, m.Inode, m.DeviceID, m.Links = 0o600, 7, 8, links
-			} else {
-				m.Mode = os.ModeDir | 0o700
+				m.Mode, m.Inode, m.DeviceID, m.Links = 0o600, 7, 8, links[path]
 			}
 		}
-	}
-	j := newRestic(t, dir)
-	for _, links := range []uint64{1, 2} {
-		s, err := r.Backup(t.Context(), fake{steps: strings.Fields("d/ a b c .."), meta: same(links)}, repository.BackupOptions{Paths: []string{"/d"}})
+		s, err := r.Backup(t.Context(), fake{steps: strings.Fields("d/ a b c .."), meta: meta}, repository.BackupOptions{Paths: []string{"/d"}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := map[string]string{"/d": "dir", "/d/a": "=/d/a", "/d/b": "=/d/b", "/d/c": "=/d/c"}
 		if diff := cmp.Diff(want, content(t, r, *s)); diff != "" {
-			t.Errorf("links %d:\n%s", links, diff)
+			t.Errorf("links %v:\n%s", links, diff)
 		}
 		if diff := cmp.Diff(want, j.restored(s.ID.String(), "/d")); diff != "" {
-			t.Errorf("links %d, restored by restic:\n%s", links, diff)
+			t.Errorf("links %v, restored by restic:\n%s", links, diff)
 		}
 	}
 	j.check()
