@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/url"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -29,7 +30,7 @@ import (
 // backupCommands work backup jobs, the folders they go to and the lines in
 // between in a story.
 var backupCommands = map[string]command{
-	"account": cmdAccount, "backdate": cmdBackdate, "copies": cmdCopies, "faulty": cmdFaulty, "found": cmdFound, "kexbreak": cmdKexBreak,
+	"account": cmdAccount, "backdate": cmdBackdate, "copies": cmdCopies, "faulty": cmdFaulty, "found": cmdFound, "keyserver": cmdKeyServer, "kexbreak": cmdKexBreak,
 	"offers": cmdOffers, "partial": cmdPartial, "proftpd": cmdProFTPD, "python": cmdPython, "random": cmdRandom, "tamper": cmdTamper, "until": cmdUntil,
 }
 
@@ -150,6 +151,29 @@ func cmdKexBreak(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	keep(ts, name, k)
 	publish(ts, name, k.Addr())
+}
+
+// keyserver NAME runs the program's own key server for tests. What a client
+// needs is in the folder NAME: ca.pem, client.pem, client.key.
+func cmdKeyServer(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: keyserver NAME")
+	}
+	dir := ts.MkAbs(args[0])
+	program, err := lookPath("allclear", ts.Getenv("PATH"))
+	ts.Check(err)
+	cmd := exec.Command(program, "kmip", "serve", "--listen", "127.0.0.1:0", "--credentials", dir)
+	ts.Check(cmd.Start())
+	storyOf(ts).lab.OnClose(func() error {
+		err := cmd.Process.Signal(os.Interrupt)
+		return errors.Join(err, cmd.Wait())
+	})
+	var addr []byte
+	ts.Check(await("a key server", func() bool {
+		addr, err = os.ReadFile(filepath.Join(dir, "address"))
+		return err == nil
+	}))
+	publish(ts, args[0], strings.TrimSpace(string(addr)))
 }
 
 // proftpd start NAME PASSWORD runs the host's ProFTPD; its account is "backup".
