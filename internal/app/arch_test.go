@@ -67,7 +67,7 @@ var mayImport = map[string][]string{
 	// The composition root may import everything but the command line.
 	"internal/app": {
 		"fault", "wire", "check", "journal", "subsystem", "sshpolicy", "netdiag", "atomicfile", "config", "lab",
-		"agent", "api", "web", "notify", "envelope", "subsystem/watch", "subsystem/host", "subsystem/backup", "subsystem/keyserver",
+		"agent", "api", "web", "notify", "envelope", "subsystem/watch", "subsystem/host", "subsystem/backup", "subsystem/keyserver", "subsystem/keyserver/luks",
 		"subsystem/backup/extract", "subsystem/backup/source", "subsystem/backup/stream", "kmip", "kmip/kmiptest",
 	},
 	"cmd/allclear": {"cli"},

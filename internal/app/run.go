@@ -23,6 +23,7 @@ import (
 	"allclear/internal/subsystem/backup"
 	"allclear/internal/subsystem/host"
 	"allclear/internal/subsystem/keyserver"
+	"allclear/internal/subsystem/keyserver/luks"
 	"allclear/internal/subsystem/watch"
 	"allclear/internal/web"
 	"allclear/internal/wire"
@@ -222,6 +223,9 @@ func (h *house) close() error {
 
 func (h *house) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	if err := h.giveVolumes(ctx, g); err != nil {
+		return err
+	}
 	g.Go(func() error { return h.agent.Run(ctx) })
 	g.Go(func() error { return h.server.Run(ctx) })
 	g.Go(func() error { return h.reloads(ctx) })
@@ -231,6 +235,21 @@ func (h *house) run(ctx context.Context) error {
 		h.opts.Ready(link)
 	}
 	return g.Wait()
+}
+
+// giveVolumes opens the socket where systemd-cryptsetup asks for keys, if one is
+// configured.
+func (h *house) giveVolumes(ctx context.Context, g *errgroup.Group) error {
+	path := h.begun.KeySocket
+	if path == "" {
+		return nil
+	}
+	socket, err := luks.ListenKeys(ctx, path, h.keyservers.VolumeKey, h.logOf("keyserver"))
+	if err != nil {
+		return err
+	}
+	g.Go(func() error { return socket.Run(ctx) })
+	return nil
 }
 
 // reloads takes over a new configuration whenever asked: all of it, or nothing.
@@ -303,6 +322,7 @@ func (h *house) startOnly(p *plan) []string {
 		{"limits", h.begun.Limits, p.Limits},
 		{"page", fmt.Sprint(h.begun.Page.Hosts, h.begun.Page.ProbeAllow, h.begun.Page.MetricsToken.Where()), fmt.Sprint(p.Page.Hosts, p.Page.ProbeAllow, p.Page.MetricsToken.Where())},
 		{"api.group_role", h.begun.API.GroupRole, p.API.GroupRole},
+		{"key_socket", h.begun.KeySocket, p.KeySocket},
 		{"checks.parallel", h.begun.Checks.Parallel, p.Checks.Parallel},
 		{"remedies", fmt.Sprint(h.begun.Remedies), fmt.Sprint(p.Remedies)},
 	} {

@@ -62,6 +62,9 @@ exit code is 1 when it failed; an interrupt ends the waiting, not the run.
 --output ucs prints the run as one line of an appliance's fault list.`,
 		Args: exactly(1, "the name of a job"), Annotations: map[string]string{outputUCS: outputUCS},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if c.flags.output == outputUCS && !wait {
+				return usagef("add --wait", "a run that has only begun has no such line yet")
+			}
 			bar := c.bar()
 			run, err := act[wire.BackupRun](cmd.Context(), c, "backup", "run", wire.BackupRunRequest{Job: args[0], Wait: wait}, bar.tell)
 			bar.end()

@@ -14,10 +14,12 @@ import (
 )
 
 func (c *commands) keyCommand() *cobra.Command {
-	return noun("key", "The keys that key servers keep for this host, and what they open",
-		c.keyCreateCommand(), c.keyListCommand(), c.keyRekeyCommand(),
+	cmd := noun("key", "The keys that key servers keep for this host, and what they open",
+		c.keyCreateCommand(), c.keyListCommand(), c.keyRekeyCommand(), c.volumeCommand(),
 		noun("recovery", "The offline key that opens everything when all else is lost", c.recoveryCreateCommand(), c.recoveryValidateCommand()),
 		noun("secret", "Secrets that the configuration names as secret:NAME", c.secretPutCommand(), c.secretRemoveCommand()))
+	cmd.AddCommand(c.folderCommands()...)
+	return cmd
 }
 
 func (c *commands) keyCreateCommand() *cobra.Command {

@@ -31,6 +31,7 @@ type Config struct {
 
 	KeyServerGroups []KeyServerGroup // sets of key servers that replicate the same keys
 	KeyServers      []KeyServer      // in the order of the file
+	KeySocket       string           // absolute; systemd-cryptsetup asks there for keys of volumes; "" means nowhere
 
 	doc *document
 }

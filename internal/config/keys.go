@@ -44,6 +44,10 @@ func (c *Config) keys() []key {
 			doc: "Key servers, by KMIP over mutual TLS. \"allclear keyserver add\" adds one too, in the state directory.",
 		},
 		{
+			name: "key_socket", value: filePath{&c.KeySocket},
+			doc: "A socket that crypttab(5) names in place of a key file: the agent gives systemd-cryptsetup the keys of LUKS2 volumes.",
+		},
+		{
 			name: "notify", value: items[Notify, *Notify]{&c.Notify, func() Notify { return Notify{} }, func(n *Notify) string { return n.Name }},
 			doc: "Who is told of faults, of their changes and of their clears.",
 		},

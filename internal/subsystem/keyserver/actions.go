@@ -24,7 +24,7 @@ var earliest = time.Unix(0, 0)
 // Actions implements subsystem.Actor. What an action finds is judged by its own
 // checks, as a look of theirs, before it answers.
 func (k *KeyServers) Actions() []subsystem.Action {
-	return []subsystem.Action{
+	return append(k.unlocking(), []subsystem.Action{
 		{Name: "add", Role: subsystem.Admin, Do: action(k.doAdd)},
 		{Name: "set", Role: subsystem.Admin, Do: action(k.doSet)},
 		{Name: "test", Role: subsystem.Operator, Do: action(k.doTest)},
@@ -35,7 +35,7 @@ func (k *KeyServers) Actions() []subsystem.Action {
 		{Name: "recovery-validate", Role: subsystem.Admin, Verifies: k.verifiesRecovery(), Do: action(k.doRecoveryValidate)},
 		{Name: "secret-put", Role: subsystem.Admin, Do: action(k.doSecretPut)},
 		{Name: "secret-remove", Role: subsystem.Admin, Do: action(k.doSecretRemove)},
-	}
+	}...)
 }
 
 func (k *KeyServers) verifiesRecovery() []fault.Key {
@@ -165,8 +165,14 @@ func (k *KeyServers) edit(st *state, s *Server, in wire.KeyServerSet) error {
 		from *string
 		to   *string
 	}{
-		{in.Address, &o.Address}, {in.Group, &o.Group}, {in.Profile, &o.Profile}, {in.ServerName, &o.ServerName}, {in.CA, &o.CA},
-		{in.Pin, &o.Pin}, {in.ClientCert, &o.ClientCert}, {in.ClientKey, &o.ClientKey},
+		{in.Address, &o.Address},
+		{in.Group, &o.Group},
+		{in.Profile, &o.Profile},
+		{in.ServerName, &o.ServerName},
+		{in.CA, &o.CA},
+		{in.Pin, &o.Pin},
+		{in.ClientCert, &o.ClientCert},
+		{in.ClientKey, &o.ClientKey},
 	} {
 		if f.from != nil {
 			*f.to = *f.from

@@ -199,16 +199,19 @@ func (t *Tool) Drop(ctx context.Context, device string, keep, old []byte) error 
 // Rotate replaces old by fresh: it adds a slot for fresh, proves it, and only then removes those of old. Killed at any
 // point the volume opens with one of them or both, and Rotate may be repeated. thing, unless "", is noted in a token.
 func (t *Tool) Rotate(ctx context.Context, device string, old, fresh []byte, thing string) error {
-	n, err := t.Add(ctx, device, old, fresh)
-	if err != nil {
+	if err := t.Join(ctx, device, old, fresh, thing); err != nil {
 		return err
 	}
-	if thing != "" {
-		if err := t.note(ctx, device, n, thing); err != nil {
-			return err
-		}
-	}
 	return t.Drop(ctx, device, fresh, old)
+}
+
+// Join is the first half of [Tool.Rotate]: after it both keys open the volume.
+func (t *Tool) Join(ctx context.Context, device string, old, fresh []byte, thing string) error {
+	n, err := t.Add(ctx, device, old, fresh)
+	if err != nil || thing == "" {
+		return err
+	}
+	return t.note(ctx, device, n, thing)
 }
 
 // note leaves exactly one token for thing, of slot n.
