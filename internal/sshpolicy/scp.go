@@ -241,10 +241,14 @@ func (f *SCP) List(ctx context.Context, dir string) ([]fs.FileInfo, error) {
 	return all, nil
 }
 
-// Mkdir implements Files: scp makes the folders that it is sent.
+// Mkdir implements Files. Without a shell scp makes the folders that it is sent.
 func (f *SCP) Mkdir(ctx context.Context, dir string) error {
-	if _, err := fullName("mkdir", f.folder, dir); err != nil || dir == "." {
+	full, err := fullName("mkdir", f.folder, dir)
+	if err != nil || dir == "." {
 		return err
+	}
+	if f.shell {
+		return f.command(ctx, "mkdir", full, "umask 077; mkdir -p "+quote(full), nil)
 	}
 	if info, err := f.Stat(ctx, dir); err == nil && info.IsDir() {
 		return nil

@@ -117,6 +117,10 @@ func (e *verifyError) Unwrap() error { return e.err }
 // errRunTime is the cause of a try's context when its time is over.
 var errRunTime = errors.New("the run took longer than its timeout")
 
+// errScpOnly says that a repository cannot be kept through an account that may
+// run nothing but scp: it could be written, and never unlocked or pruned.
+var errScpOnly = errors.New("a repository needs its locks and old packs removed, which an account that may run nothing but scp cannot do: offer SFTP, give the account a shell, or make the job's kind archive")
+
 // classify says what an error of a run means. What is met first along the chain
 // decides: this package's own words, then the connection's, then the files'.
 func classify(err error) cause {
@@ -139,6 +143,10 @@ func classify(err error) cause {
 	}
 	if d, ok := errors.AsType[*connectError](err); ok {
 		return classifyConnect(c, d)
+	}
+	if errors.Is(err, errScpOnly) {
+		c.class, c.qualifier = classProtocol, "scp-only"
+		return c
 	}
 	if f, ok := errors.AsType[*sshpolicy.FileError](err); ok {
 		return classifyFile(c, f)

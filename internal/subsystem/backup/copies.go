@@ -74,6 +74,9 @@ func (b *Backup) open(ctx context.Context, j *Job, t *Target, asked, create bool
 			err = errors.Join(err, s.close())
 		}
 	}()
+	if account, ok := s.files.(interface{ Bare() bool }); ok && account.Bare() && j.Kind == Repository {
+		return nil, fmt.Errorf("keep the repository of job %s at %s: %w", j.Name, t.Name, errScpOnly)
+	}
 	if _, err := s.files.Stat(ctx, j.Name); errors.Is(err, fs.ErrNotExist) && create {
 		if err := s.files.Mkdir(ctx, j.Name); err != nil {
 			return nil, fmt.Errorf("make the folder of the job: %w", err)

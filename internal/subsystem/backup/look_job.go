@@ -108,8 +108,11 @@ func (b *Backup) judgeFailed(r *check.Report, j *Job, t *Target, last *wire.Back
 	n, since := b.history.streak(j.Name)
 	sense := jobSense(j, t)
 	sense["qualifier"], sense["stage"], sense["type"] = cmp.Or(last.Result.Stage, stageBegin), cmp.Or(last.Result.Stage, stageBegin), last.Trigger
-	if last.State == stateInterrupted {
+	switch {
+	case last.State == stateInterrupted:
 		sense["qualifier"] = "interrupted"
+	case last.Result.Code == CodeJobFailed && last.Result.Qualifier != "":
+		sense["qualifier"] = last.Result.Qualifier // it has no cause of another code
 	}
 	put(sense, "child_code", string(last.Result.Code))
 	put(sense, "class", last.Result.Class)

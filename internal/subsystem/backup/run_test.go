@@ -72,9 +72,14 @@ func TestARunSavesAndIsProvedAndRestores(t *testing.T) {
 // tree.
 func (w *world) restores(snapshot, dir string) {
 	w.t.Helper()
+	w.restoresOf("etc", snapshot, dir)
+}
+
+func (w *world) restoresOf(job, snapshot, dir string) {
+	w.t.Helper()
 	var b bytes.Buffer
 	send := w.backup.Downloads()[0].Send
-	q := url.Values{"job": {"etc"}, "snapshot": {snapshot}, "path": {dir}}
+	q := url.Values{"job": {job}, "snapshot": {snapshot}, "path": {dir}}
 	if err := send(w.t.Context(), q, &b); err != nil {
 		w.t.Fatal(err)
 	}
