@@ -34,7 +34,7 @@ func serverDrills() []subsystem.Drill {
 			behave(theMaster)),
 		drillOf(CodePrimaryConflict, masterOf, withKey, become(theMaster, role(kmiptest.Clone)), become(theMaster, role(kmiptest.Master))),
 		drillOf(CodeSlow, masterOf, withKey,
-			misbehave(theMaster, kmiptest.Fault{Kind: kmiptest.Slow, Operation: "Query", Delay: drillSlow + drillSlow/2}), behave(theMaster)),
+			misbehave(theMaster, kmiptest.Fault{Kind: kmiptest.Slow, Operation: "Query", Delay: drillSlow + drillSlow/4}), behave(theMaster)),
 		drillOf(CodeCertExpiring, masterOf, withKey, endingClient, goodClient),
 	}
 }

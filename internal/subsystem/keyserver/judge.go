@@ -1,8 +1,10 @@
 package keyserver
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -22,33 +24,40 @@ const (
 	calmAfter = 15 * time.Minute
 )
 
-// judgeSpeed compares how long the exchanges took with what is allowed: the 95th
-// percentile of those of the last quarter of an hour, and any single one.
+// slowness is a validation that found a server slow.
+type slowness struct {
+	at    time.Time
+	sense map[string]string
+}
+
+// judgeSpeed compares how long the exchanges took with what is allowed: their 95th
+// percentile, and any single one. A server that was slow stays so until it was not
+// for a quarter of an hour.
 func (v *validation) judgeSpeed() {
 	if len(v.res.times) == 0 {
 		return // it was not reached: nobody knows how fast it is
 	}
 	all := slices.Clone(v.res.times)
-	if v.trigger != fault.TriggerOperator {
-		all = append(all, v.recent...)
-	}
-	slices.SortStableFunc(all, func(a, b exchange) int { return int(a.took - b.took) })
+	slices.SortStableFunc(all, func(a, b exchange) int { return cmp.Compare(a.took, b.took) })
 	p95, worst := all[(len(all)*95+99)/100-1], all[len(all)-1]
 	sense := map[string]string{
 		"limit": v.group.Slow.String(), "operation": worst.op, "p95_ms": millis(p95.took), "worst_ms": millis(worst.took),
-		"exchanges": fmt.Sprint(len(all)),
+		"exchanges": strconv.Itoa(len(all)),
+	}
+	slow := func(qualifier string, err error) {
+		v.res.found = append(v.res.found, finding{code: CodeSlow, qualifier: qualifier, sense: sense, err: err})
 	}
 	switch {
 	case p95.took > v.group.Slow:
-		v.res.found = append(v.res.found, finding{
-			code: CodeSlow, qualifier: "p95", sense: sense,
-			err: fmt.Errorf("one in twenty exchanges with %s takes %s or longer, allowed are %s", v.server.Name, round(p95.took), v.group.Slow),
-		})
+		v.res.slow = &slowness{v.res.began, sense}
+		slow("p95", fmt.Errorf("one in twenty exchanges with %s takes %s or longer, allowed are %s", v.server.Name, round(p95.took), v.group.Slow))
 	case worst.took > max(slowSingle, v.group.Slow):
-		v.res.found = append(v.res.found, finding{
-			code: CodeSlow, qualifier: "single", sense: sense,
-			err: fmt.Errorf("%s took %s for %s, allowed are %s", v.server.Name, round(worst.took), worst.op, slowSingle),
-		})
+		v.res.slow = &slowness{v.res.began, sense}
+		slow("single", fmt.Errorf("%s took %s for %s, allowed are %s", v.server.Name, round(worst.took), worst.op, slowSingle))
+	case v.slow != nil && v.res.began.Sub(v.slow.at) < calmAfter && !asked(v.trigger):
+		sense = v.slow.sense
+		v.res.slow = v.slow
+		slow("p95", fmt.Errorf("%s was slow at %s: one exchange in twenty took %s ms, allowed are %s", v.server.Name, utc(v.slow.at), sense["p95_ms"], v.group.Slow))
 	default:
 		v.well(verdict{code: CodeSlow})
 	}

@@ -34,16 +34,10 @@ type sight struct {
 	began   time.Time
 	version string                    // of the definition that was looked at
 	has     map[string]envelope.Check // by identifier: keys that were read
-	times   []pastExchange
+	slow    *slowness
 	// command is the result of a command's validation until the check takes it for
 	// its look of the changed object.
 	command *result
-}
-
-// pastExchange is an exchange of an earlier validation.
-type pastExchange struct {
-	at time.Time
-	exchange
 }
 
 // sight answers what is known of a server.
@@ -158,11 +152,7 @@ func (k *KeyServers) prepare(name string, t fault.Trigger) (*validation, string,
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if w := k.seen[name]; w != nil {
-		for _, past := range w.times {
-			if o.now().Sub(past.at) < calmAfter {
-				v.recent = append(v.recent, past.exchange)
-			}
-		}
+		v.slow = w.slow
 	}
 	return v, k.version(&s), nil
 }
@@ -199,7 +189,7 @@ func (k *KeyServers) remember(res *result, version string) {
 	before := k.seen[name]
 	w := &sight{
 		Last: res.wire(), Certificates: wireCertificates(res.certs), Faults: res.names(), Online: res.online(),
-		looked: true, usable: res.usable(), began: res.began, version: version, has: map[string]envelope.Check{},
+		looked: true, usable: res.usable(), began: res.began, version: version, slow: res.slow, has: map[string]envelope.Check{},
 	}
 	if f := res.worst(); f != nil && !w.usable {
 		w.why = string(f.code)
@@ -211,13 +201,9 @@ func (k *KeyServers) remember(res *result, version string) {
 	}
 	if before != nil {
 		w.History = slices.Clone(before.History)
-		w.times = slices.DeleteFunc(slices.Clone(before.times), func(p pastExchange) bool { return res.began.Sub(p.at) >= calmAfter })
 		if len(w.Certificates) == 0 {
 			w.Certificates = before.Certificates // as they were last seen
 		}
-	}
-	for _, x := range res.times {
-		w.times = append(w.times, pastExchange{res.began, x})
 	}
 	w.History = append(w.History, res.point())
 	w.History = w.History[max(0, len(w.History)-maxHistory):]

@@ -39,7 +39,7 @@ const (
 )
 
 // drillSlow is the limit of an exchange in a lab: a busy machine keeps below it.
-const drillSlow = time.Second
+const drillSlow = 2 * time.Second
 
 // newSite builds a healthy site.
 func newSite(ctx context.Context, l *lab.Lab) (_ *site, err error) {

@@ -88,6 +88,7 @@ type result struct {
 	keys     []wire.KMIPKeyFound
 	certs    []certificate
 	lifeDone bool
+	slow     *slowness // when it is, or was lately
 }
 
 // exchange is how long the server took for one thing.
@@ -104,15 +105,15 @@ type validation struct {
 	resolvers []string
 	trigger   fault.Trigger
 	now       func() time.Time
-	keysErr   error      // why nobody knows which keys are in use
-	keys      []usedKey  // in use here, of the server's group
-	newest    *usedKey   // made, and not yet in use: for the clones
-	life      *lifeTest  // nil: not now
-	sole      bool       // no other server of the group is usable
-	masters   []string   // servers of the group that say they are the master
-	defined   string     // the server defined primary
-	recent    []exchange // of the validations of the last quarter of an hour
-	plain     bool       // a probe: the steps after the clock are not asked
+	keysErr   error     // why nobody knows which keys are in use
+	keys      []usedKey // in use here, of the server's group
+	newest    *usedKey  // made, and not yet in use: for the clones
+	life      *lifeTest // nil: not now
+	sole      bool      // no other server of the group is usable
+	masters   []string  // servers of the group that say they are the master
+	defined   string    // the server defined primary
+	slow      *slowness // an earlier validation that found it slow
+	plain     bool      // a probe: the steps after the clock are not asked
 
 	res    *result
 	client *kmip.Client
@@ -229,13 +230,17 @@ func (v *validation) version(ctx context.Context) bool {
 	if refused, ok := errors.AsType[*netdiag.Error](err); ok {
 		return v.unconnected(refused.Report)
 	}
-	if vers, ok := errors.AsType[*kmip.VersionError](err); ok && len(vers.Offered) > 0 {
+	vers, ok := errors.AsType[*kmip.VersionError](err)
+	if ok && len(vers.Offered) > 0 {
 		v.accepted()
 		v.fail(finding{
 			code: CodeUnsupported, qualifier: "kmip-version", step: stepVersion, err: err,
 			sense: map[string]string{"offered": versionList(vers.Offered), "required": v.leastKMIP().String() + " or later"},
 		})
 		return false
+	}
+	if said, refused := errors.AsType[*kmip.Error](err); refused { // what it said, not that nothing else helped
+		err = &kmip.Error{Op: kmip.OperationDiscoverVersions, Status: said.Status, Reason: said.Reason, Message: said.Message, Version: said.Version}
 	}
 	if err != nil {
 		return v.kmipFailed(stepVersion, "DiscoverVersions", "", err)

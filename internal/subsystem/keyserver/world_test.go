@@ -26,6 +26,7 @@ type world struct {
 	set    *fault.Set
 	shown  time.Time
 	events []fault.Event
+	noted  *sync.Cond // a look was recorded; of mu
 }
 
 func must[T any](v T, err error) func(testing.TB) T {
@@ -43,6 +44,7 @@ func newWorld(t *testing.T) *world {
 	c := must(fault.NewCatalogue(append(keyserver.Faults(), check.Faults()...)...))(t)
 	l := must(lab.New(t.Context(), t.TempDir()))(t)
 	w := &world{t: t, lab: l, start: time.Now(), set: fault.NewSet(c, fault.DefaultLimits())}
+	w.noted = sync.NewCond(&w.mu)
 	w.sched = check.NewScheduler(check.Options{Recorder: w, Entries: c, Log: slog.New(slog.DiscardHandler)})
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -82,6 +84,7 @@ func (w *world) Observe(_ context.Context, l fault.Look) (fault.Outcome, error) 
 		w.shown = out.Events[n-1].At
 	}
 	w.events = append(w.events, out.Events...)
+	w.noted.Broadcast()
 	return out, err
 }
 
@@ -98,6 +101,44 @@ func (w *world) active(code fault.Code, resource string) bool {
 	defer w.mu.Unlock()
 	f := w.set.Get(fault.Key{Code: code, Resource: resource})
 	return f != nil && f.Active
+}
+
+// await waits until looks that nobody here takes have cleared the fault.
+func (w *world) await(code fault.Code, resource string) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.noted.Broadcast()
+	})()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		if f := w.set.Get(fault.Key{Code: code, Resource: resource}); f == nil || !f.Active {
+			return
+		}
+		if ctx.Err() != nil {
+			w.t.Fatalf("%s at %s was not cleared", code, resource)
+		}
+		w.noted.Wait()
+	}
+}
+
+// fix is an operator's mark, which asks for a look.
+func (w *world) fix(code fault.Code, resource string) {
+	w.t.Helper()
+	w.mu.Lock()
+	now := fault.Now{Clock: w.Clock(), Order: w.order.Load()}
+	w.shown = w.shown.Add(time.Microsecond)
+	now.Shown = w.shown
+	_, err := w.set.Apply(fault.Key{Code: code, Resource: resource}, fault.Operator{Op: fault.OpFix, By: "op", Reason: "roles were changed", Timeout: time.Minute}, now)
+	w.set.Commit()
+	w.mu.Unlock()
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // look takes one look, which must end in order.
