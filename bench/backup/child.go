@@ -218,7 +218,7 @@ func (j *job) archive(ctx context.Context, files sshpolicy.Files) error {
 }
 
 func identity() repository.Options {
-	return repository.Options{Who: repository.Identity{Hostname: "bench", Username: "bench"}, Program: "allclear"}
+	return repository.Options{Who: repository.Identity{Hostname: "bench", Username: "bench"}, Program: "allclear", Compression: repository.CompressFastest}
 }
 
 func (j *job) backup(ctx context.Context, files sshpolicy.Files) error {

@@ -98,9 +98,11 @@ type contender struct {
 	missing string                      // the program that is not installed
 	prepare func(context.Context) error // before each round, not timed
 	run     func(context.Context) (outcome, error)
+	result  string // folder in which lies what it has made
 
 	took, busy []time.Duration // of each round; busy is processor time
 	peak       int64           // bytes resident, the most of all rounds
+	made       int64           // bytes in the result of the last round
 }
 
 // contest lets contenders do the same work in turns.
@@ -146,6 +148,9 @@ func (b *bench) round(ctx context.Context, x *contender) error {
 	if err != nil {
 		return err
 	}
+	if x.made, err = sizeOf(x.result); err != nil {
+		return err
+	}
 	after, err := b.served(ctx)
 	x.took, x.busy, x.peak = append(x.took, took), append(x.busy, out.Busy+after-before), max(x.peak, out.Peak)
 	return err
@@ -153,10 +158,10 @@ func (b *bench) round(ctx context.Context, x *contender) error {
 
 func (c *contest) print(w io.Writer) {
 	peer := c.all[c.peer]
-	fmt.Fprintf(w, "\n%s\n\n| | time | %s/s | x %s | goal | processor | peak memory |\n|---|---|---|---|---|---|---|\n", c.title, c.unit, peer.name)
+	fmt.Fprintf(w, "\n%s\n\n| | time | %s/s | x %s | goal | processor | peak memory | result |\n|---|---|---|---|---|---|---|---|\n", c.title, c.unit, peer.name)
 	for i, x := range c.all {
 		if x.missing != "" {
-			fmt.Fprintf(w, "| %s | not installed: %s | | | | | |\n", x.name, x.missing)
+			fmt.Fprintf(w, "| %s | not installed: %s | | | | | | |\n", x.name, x.missing)
 			continue
 		}
 		ratio, goal, took := "-", "", median(x.took)
@@ -166,8 +171,8 @@ func (c *contest) print(w io.Writer) {
 		if i == 0 && c.goal > 0 {
 			goal = fmt.Sprintf("%.1f", c.goal)
 		}
-		fmt.Fprintf(w, "| %s | %.2f s | %.0f | %s | %s | %.2f s | %d MiB |\n",
-			x.name, took.Seconds(), c.work/took.Seconds(), ratio, goal, median(x.busy).Seconds(), x.peak>>20)
+		fmt.Fprintf(w, "| %s | %.2f s | %.0f | %s | %s | %.2f s | %d MiB | %d MiB |\n",
+			x.name, took.Seconds(), c.work/took.Seconds(), ratio, goal, median(x.busy).Seconds(), x.peak>>20, x.made>>20)
 	}
 }
 

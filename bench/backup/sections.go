@@ -22,7 +22,7 @@ func (b *bench) upload(ctx context.Context) error {
 func (b *bench) uploads(title, src, addr string, goal float64) *contest {
 	to := b.at("upload")
 	contender := func(name, needs string, run func(context.Context) (outcome, error)) *contender {
-		return &contender{name: name, missing: missing(needs), prepare: b.empty("upload"), run: run}
+		return &contender{name: name, missing: missing(needs), prepare: b.empty("upload"), run: run, result: to}
 	}
 	info, _ := os.Stat(filepath.Join(src, "data")) // it was just made
 	c := &contest{title: title, unit: "MiB", work: float64(info.Size()) / mib, goal: goal, peer: 2}
@@ -74,25 +74,29 @@ func (b *bench) repositories(ctx context.Context, what, unit string, work float6
 			return err
 		}
 	}
-	pair := func(title string, goal float64, do, command []string, prepareOurs, prepareTheirs func(context.Context) error) *contest {
+	pair := func(title string, goal float64, do string, command []string, prepareOurs, prepareTheirs func(context.Context) error) *contest {
+		results := [2]string{b.at(ours), b.at(theirs)}
+		if do == "restore" {
+			results = [2]string{b.at("out-allclear"), b.at("out-restic")}
+		}
 		return &contest{title: title, unit: unit, work: work, goal: goal, peer: 1, all: []*contender{
-			{name: "allclear", prepare: prepareOurs, run: func(ctx context.Context) (outcome, error) {
-				return b.ours(ctx, job{Do: do[0], Addr: addr, Folder: b.at(ours), Source: src, Dest: b.at("out-allclear")})
+			{name: "allclear", result: results[0], prepare: prepareOurs, run: func(ctx context.Context) (outcome, error) {
+				return b.ours(ctx, job{Do: do, Addr: addr, Folder: b.at(ours), Source: src, Dest: b.at("out-allclear")})
 			}},
-			{name: "restic", missing: missing("restic"), prepare: prepareTheirs, run: func(ctx context.Context) (outcome, error) {
+			{name: "restic", result: results[1], missing: missing("restic"), prepare: prepareTheirs, run: func(ctx context.Context) (outcome, error) {
 				return b.restic(ctx, addr, b.at(theirs), command...)
 			}},
 		}}
 	}
-	first := pair("Backup to a new repository of "+what, goal, []string{"backup"}, []string{"backup", src}, fresh(ours), fresh(theirs))
+	first := pair("Backup to a new repository of "+what, goal, "backup", []string{"backup", src}, fresh(ours), fresh(theirs))
 	if err := b.hold(ctx, first); err != nil {
 		return err
 	}
-	again := pair("Second backup, nothing changed, of "+what, 0, []string{"backup"}, []string{"backup", src}, nil, nil)
+	again := pair("Second backup, nothing changed, of "+what, 0, "backup", []string{"backup", src}, nil, nil)
 	if err := b.hold(ctx, again); err != nil {
 		return err
 	}
-	restore := pair("Restore of "+what, 1, []string{"restore"}, []string{"restore", "latest", "--target", b.at("out-restic")},
+	restore := pair("Restore of "+what, 1, "restore", []string{"restore", "latest", "--target", b.at("out-restic")},
 		b.empty("out-allclear"), b.empty("out-restic"))
 	if err := b.hold(ctx, restore); err != nil {
 		return err

@@ -110,6 +110,21 @@ func makeSmall(dir string, n int) error {
 	return nil
 }
 
+// sizeOf is how many bytes the files in a folder have.
+func sizeOf(dir string) (total int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			total += info.Size()
+		}
+		return err
+	})
+	return total, err
+}
+
 // equal says in what a restored tree differs from its source. What was measured
 // must also have been done.
 func equal(want, got string) error {

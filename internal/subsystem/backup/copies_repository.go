@@ -44,6 +44,7 @@ func (b *Backup) openRepository(ctx context.Context, j *Job, at folder, password
 	o := repository.Options{
 		Who:     repository.Identity{Hostname: b.options().Node, Username: program, UID: uint32(os.Getuid()), GID: uint32(os.Getgid())},
 		Program: program, LockWait: lockWait, Held: &b.locks,
+		Compression: repository.CompressFastest, // a third less work for a few percent more at the target
 	}
 	repo, err := repository.Open(ctx, at, password, o)
 	if errors.Is(err, repository.ErrNoRepository) {
