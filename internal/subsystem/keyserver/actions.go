@@ -313,7 +313,6 @@ func (k *KeyServers) doRemove(ctx context.Context, in wire.KeyServerRequest, tel
 	k.mu.Lock()
 	k.forget()
 	k.mu.Unlock()
-	k.storeSights()
 	err = k.planned(ctx)
 	k.ask(groupID(s.Group), fault.TriggerChanged)
 	return wire.KeyServerReply{Server: w, Queued: []string{}, Removed: true}, err

@@ -39,6 +39,7 @@ type KeyServers struct {
 	servers []Server // those of the configuration and of commands, settled
 	sink    check.Sink
 	seen    map[string]*sight        // by server
+	unsaved bool                     // seen holds what its file does not
 	turns   map[string]chan struct{} // by server: one validation at a time
 	doors   map[string]*door         // by server: how keys are fetched from it
 	ring    *keyring.Ring
@@ -82,6 +83,7 @@ func (k *KeyServers) Close() error {
 	clear(k.doors)
 	k.mu.Unlock()
 	k.ending.Wait()
+	k.storeSights()
 	return k.root.Close()
 }
 
@@ -249,8 +251,12 @@ func (k *KeyServers) Describe() (string, bool) {
 	return text, true
 }
 
-// sweepEvery is the time between two looks for what renewals left to be done.
-const sweepEvery = time.Hour
+// The times between two looks for what renewals left to be done, and between two
+// writings of what was seen: a crash may cost a minute of the history.
+const (
+	sweepEvery = time.Hour
+	saveEvery  = time.Minute
+)
 
 // Run implements subsystem.Subsystem: it keeps keys in memory for their grace
 // time only, mends copies, and ends what renewals left to be ended. The checks do
@@ -265,12 +271,16 @@ func (k *KeyServers) Run(ctx context.Context, sink check.Sink) error {
 	k.warn(ctx, "copies of sealed things not mended", errors.Join(k.keeper.Repair(ctx), k.present().Repair()))
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	save := time.NewTicker(saveEvery)
+	defer save.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 			k.warn(ctx, "renewal not ended yet", k.endRenewal(ctx))
+		case <-save.C:
+			k.storeSights()
 		}
 	}
 }

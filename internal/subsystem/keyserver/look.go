@@ -208,11 +208,11 @@ func (k *KeyServers) remember(res *result, version string) {
 	w.History = append(w.History, res.point())
 	w.History = w.History[max(0, len(w.History)-maxHistory):]
 	k.seen[name] = w
+	k.unsaved = true
 	k.mu.Unlock()
 	if before == nil || !before.looked || before.usable != w.usable || before.why != w.why {
 		k.ask(groupID(res.group.Name), fault.TriggerCause)
 	}
-	k.storeSights()
 }
 
 // online claims that the server was reached and speaks KMIP with us.
@@ -284,10 +284,16 @@ func (k *KeyServers) loadSights() {
 	}
 }
 
+// storeSights keeps what was seen since it was last asked.
 func (k *KeyServers) storeSights() {
 	k.mu.Lock()
 	b, err := json.Marshal(k.seen)
+	unsaved := k.unsaved
+	k.unsaved = false
 	k.mu.Unlock()
+	if !unsaved {
+		return
+	}
 	if err == nil {
 		err = atomicfile.Write(k.root, looksFile, 0o600, b)
 	}

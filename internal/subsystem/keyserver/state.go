@@ -47,6 +47,10 @@ type tests struct {
 	Leftovers []string  `json:"leftovers"`
 }
 
+func (t *tests) gone(name string) {
+	t.Leftovers = slices.DeleteFunc(t.Leftovers, func(s string) bool { return s == name })
+}
+
 // stateName is the record of the state.
 const stateName = "objects"
 
@@ -210,11 +214,12 @@ func (k *KeyServers) lifeDue(s *Server, asked bool) *lifeTest {
 				}
 			})
 		},
-		gone: func(name string) error {
+		gone: func(name string) error { return edit(func(t *tests) { t.gone(name) }) },
+		lived: func(name string) error {
 			return edit(func(t *tests) {
-				t.Leftovers = slices.DeleteFunc(t.Leftovers, func(s string) bool { return s == name })
+				t.gone(name)
+				t.Last = k.now().UTC()
 			})
 		},
-		lived: func() error { return edit(func(t *tests) { t.Last = k.now().UTC() }) },
 	}
 }

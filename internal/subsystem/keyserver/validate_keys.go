@@ -256,12 +256,7 @@ func (v *validation) state(ctx context.Context, uid string) string {
 
 // replica proves that a clone has the newest key, which nothing uses yet.
 func (v *validation) replica(ctx context.Context) bool {
-	switch {
-	case v.server.Primary:
-		v.well(verdict{code: CodeReplicaLag})
-		v.step(stepReplica, outcomeOK, "not needed: it is the primary", 0)
-		return true
-	case v.newest == nil:
+	if v.newest == nil {
 		v.well(verdict{code: CodeReplicaLag})
 		v.step(stepReplica, outcomeOK, "no key is newer than those in use", 0)
 		return true
@@ -269,10 +264,14 @@ func (v *validation) replica(ctx context.Context) bool {
 	start := time.Now()
 	found, f, goOn := v.read(ctx, *v.newest)
 	v.res.keys = append(v.res.keys, found)
-	if !goOn {
+	switch {
+	case !goOn:
 		return false
-	}
-	if f == nil {
+	case f != nil && v.server.Primary: // the renewal's own matter: it is no lag
+		v.well(verdict{code: CodeReplicaLag})
+		v.step(stepReplica, outcomeWarning, f.err.Error(), time.Since(start))
+		return true
+	case f == nil:
 		v.well(verdict{code: CodeReplicaLag})
 		v.step(stepReplica, outcomeOK, "it has "+v.newest.ref.String(), time.Since(start))
 		return true
