@@ -121,21 +121,21 @@ func (b *backup) store(ctx context.Context, src Source, old *ID) (ID, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	root := &folder{b: b, path: "/", node: &Node{}}
 	root.loadOld(ctx, old)
-	g.Go(func() error {
+	g.Go(guarded(func() error {
 		defer close(b.jobs)
 		w := &builder{b: b, stack: []*folder{root}}
 		if err := src.Walk(ctx, func(e *Entry) error { return w.visit(ctx, e) }); err != nil {
 			return err
 		}
 		return w.end(ctx)
-	})
+	}))
 	var files sync.WaitGroup
 	for range 2 * n { // reading waits for disks
 		files.Add(1)
-		g.Go(func() error {
+		g.Go(guarded(func() error {
 			defer files.Done()
 			return b.readFiles(ctx)
-		})
+		}))
 	}
 	g.Go(func() error {
 		files.Wait()
@@ -143,7 +143,7 @@ func (b *backup) store(ctx context.Context, src Source, old *ID) (ID, error) {
 		return nil
 	})
 	for range n {
-		g.Go(func() error { return b.saveChunks(ctx) })
+		g.Go(guarded(func() error { return b.saveChunks(ctx) }))
 	}
 	err := g.Wait()
 	for job := range b.jobs { // after an error some are open still

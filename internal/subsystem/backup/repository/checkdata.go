@@ -147,7 +147,7 @@ func (c *checker) data(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(min(3, c.r.workers()+1))
 	for _, id := range packs {
-		g.Go(func() error {
+		g.Go(guarded(func() error {
 			p := &packChecker{r: c.r, id: id, size: c.sizes[id], want: c.packs[c.x.numbers[id]], read: &c.at.done}
 			err := p.check(ctx)
 			if ctx.Err() != nil {
@@ -166,7 +166,7 @@ func (c *checker) data(ctx context.Context) error {
 				c.o.Coverage.Read[id] = c.now()
 			}
 			return nil
-		})
+		}))
 	}
 	return g.Wait()
 }

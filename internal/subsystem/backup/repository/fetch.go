@@ -91,20 +91,32 @@ func (b *batch) ranges() [][]*fetched {
 
 // fetch reads and decodes all blobs of a batch. What goes wrong with a blob stays with it.
 func (b *batch) fetch(ctx context.Context, r *Repository, x *index, bufs *rangeBuffers) {
+	defer close(b.done)
+	if err := try(func() { b.fetchRanges(ctx, r, x, bufs) }); err != nil {
+		for _, f := range b.blobs {
+			f.data, f.err = nil, err
+		}
+	}
+}
+
+func (b *batch) fetchRanges(ctx context.Context, r *Repository, x *index, bufs *rangeBuffers) {
 	if cap(b.mem) < b.size {
 		b.mem = make([]byte, b.size)
 	}
 	b.mem = b.mem[:b.size]
 	var wg sync.WaitGroup
+	defer wg.Wait()
 	for _, run := range b.ranges() {
 		bufs.slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-bufs.slots }()
-			b.fetchRange(ctx, r, x, run, bufs)
+			if err := try(func() { b.fetchRange(ctx, r, x, run, bufs) }); err != nil {
+				for _, f := range run {
+					f.data, f.err = nil, err
+				}
+			}
 		})
 	}
-	wg.Wait()
-	close(b.done)
 }
 
 func (b *batch) fetchRange(ctx context.Context, r *Repository, x *index, run []*fetched, bufs *rangeBuffers) {

@@ -200,7 +200,7 @@ func (r *Repository) loadIndexOnce(ctx context.Context, broken func(ID, error) e
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	for _, f := range files {
-		g.Go(func() error {
+		g.Go(guarded(func() error {
 			b, err := r.loadUnpacked(gctx, "index", indexDir, f.id, maxIndex)
 			var packs []packEntry
 			if err == nil {
@@ -220,7 +220,7 @@ func (r *Repository) loadIndexOnce(ctx context.Context, broken func(ID, error) e
 				return broken(f.id, err)
 			}
 			return err
-		})
+		}))
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err

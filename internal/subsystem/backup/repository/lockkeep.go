@@ -20,7 +20,9 @@ func (r *Repository) keepLock(ctx context.Context, mode Mode, id ID, written tim
 	ctx, l.cancel = context.WithCancelCause(ctx)
 	go func() {
 		defer close(l.done)
-		l.keep(ctx)
+		if err := try(func() { l.keep(ctx) }); err != nil {
+			l.cancel(err)
+		}
 	}()
 	return ctx, l, nil
 }

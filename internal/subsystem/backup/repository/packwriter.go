@@ -69,7 +69,7 @@ func newPackWriter(ctx context.Context, r *Repository, idx *index, guard func(co
 		slots: make(chan struct{}, r.options.Uploads),
 		work:  make(chan *scratch, n),
 	}
-	w.send = func(p *openPack) { up.Go(func() error { return w.upload(ctx, p) }) }
+	w.send = func(p *openPack) { up.Go(guarded(func() error { return w.upload(ctx, p) })) }
 	for range n {
 		w.work <- &scratch{}
 	}

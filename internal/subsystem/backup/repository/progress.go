@@ -74,14 +74,16 @@ func (c *counts) report(progress func(Progress), b *backup) (stop func()) {
 	})
 }
 
-// reportEvery calls progress with what now answers, until it is stopped, and then once more.
+// reportEvery calls progress with what now answers, until it is stopped, and then once more. A panic of progress is that
+// of stop.
 func reportEvery(progress func(Progress), now func() Progress) (stop func()) {
 	if progress == nil {
 		return func() {}
 	}
 	end := make(chan struct{})
 	var wg sync.WaitGroup
-	wg.Go(func() {
+	var failed error
+	report := func() {
 		t := time.NewTicker(progressEvery)
 		defer t.Stop()
 		for {
@@ -93,10 +95,13 @@ func reportEvery(progress func(Progress), now func() Progress) (stop func()) {
 				return
 			}
 		}
-	})
+	}
+	wg.Go(func() { failed = try(report) })
 	return func() {
 		close(end)
-		wg.Wait()
+		if wg.Wait(); failed != nil {
+			panic(failed)
+		}
 	}
 }
 

@@ -41,6 +41,9 @@ func (p *plan) execute(ctx context.Context, guard func(context.Context) error, a
 		}
 		at.add(1)
 	}
+	if _, _, err := p.r.tidy(ctx, guard); err != nil {
+		return err
+	}
 	fresh, err := p.repack(ctx, guard, at)
 	if err != nil {
 		return err
@@ -122,12 +125,12 @@ func (p *plan) copyBlobs(ctx context.Context, w *packWriter, from []uint32, at *
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(p.r.workers())
 		for _, f := range b.blobs {
-			g.Go(func() error {
+			g.Go(guarded(func() error {
 				if f.err != nil {
 					return f.err
 				}
 				return w.storeBlob(gctx, f.loc.kind, f.loc.id, f.data)
-			})
+			}))
 		}
 		mem := b.mem
 		b = newBatch()

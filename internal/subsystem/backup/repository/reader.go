@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Reader is the repository as it was when it was read: snapshots and index. It is safe for concurrent use.
@@ -15,11 +16,17 @@ type Reader struct {
 	snaps []Snapshot
 	x     *loadedIndex
 	trees *treeReader
+
+	mu     sync.Mutex // guards damage
+	damage []error
 }
 
 // Read loads the snapshots and then the index (in this order each snapshot finds its blobs). With lock a shared lock is
 // held until Close: nobody prunes meanwhile. Without it what is read may vanish under the reader, which then answers
 // errors, and never wrong bytes.
+//
+// Snapshots and index files that are damaged are left out ([Reader.Damage]); for packs that no index file has then,
+// their own headers are read.
 func (r *Repository) Read(ctx context.Context, lock bool) (*Reader, error) {
 	rd := &Reader{r: r, ctx: context.WithCancel}
 	if lock {
@@ -48,11 +55,21 @@ func joined(lock context.Context) func(context.Context) (context.Context, contex
 func (rd *Reader) load(ctx context.Context) (err error) {
 	ctx, cancel := rd.ctx(ctx)
 	defer cancel()
-	if rd.snaps, err = rd.r.loadSnapshots(ctx, nil); err != nil {
+	if rd.snaps, err = rd.r.loadSnapshots(ctx, rd.note); err != nil {
 		return err
 	}
-	if rd.x, err = rd.r.loadIndex(ctx, nil); err != nil {
+	indexes := 0
+	rd.x, err = rd.r.loadIndex(ctx, func(id ID, err error) error {
+		indexes++
+		return rd.note(id, err)
+	})
+	if err != nil {
 		return err
+	}
+	if indexes > 0 {
+		if _, err := rd.r.adopt(ctx, rd.x.index, func(err error) { _ = rd.note(ID{}, err) }); err != nil {
+			return err
+		}
 	}
 	rd.trees = newTreeReader(rd.r, rd.x.index)
 	rd.trees.measure()
@@ -69,7 +86,22 @@ func (rd *Reader) closeWith(ctx context.Context, err error) error {
 // Close releases the lock, if one was taken.
 func (rd *Reader) Close(ctx context.Context) error { return rd.closeWith(ctx, nil) }
 
-// Snapshots answers all snapshots, oldest first.
+// note takes in something damaged, and goes on.
+func (rd *Reader) note(_ ID, err error) error {
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	rd.damage = append(rd.damage, err)
+	return nil
+}
+
+// Damage answers what could not be read when the reader was made, each a [*DamageError]; with any, a check is due.
+func (rd *Reader) Damage() []error {
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	return slices.Clone(rd.damage)
+}
+
+// Snapshots answers all readable snapshots, oldest first.
 func (rd *Reader) Snapshots() []Snapshot { return slices.Clone(rd.snaps) }
 
 // Snapshot answers the snapshot of a name: "latest", an ID, or the beginning of one, at least four digits. It answers

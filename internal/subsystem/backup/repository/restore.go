@@ -40,15 +40,27 @@ type RestoreOptions struct {
 func (rd *Reader) Restore(ctx context.Context, snap Snapshot, o RestoreOptions) iter.Seq2[*Item, error] {
 	return func(yield func(*Item, error) bool) {
 		ctx, cancel := rd.ctx(ctx)
+		defer cancel()
+		ctx, fail := context.WithCancelCause(ctx)
 		s := &stream{
 			rd: rd, planned: make(chan *batch), coming: make(chan *batch, 1), memory: make(chan []byte, 4),
 			ended: ctx.Done(), cause: func() error { return context.Cause(ctx) },
 		}
 		var wg sync.WaitGroup
 		defer wg.Wait()
-		defer cancel()
-		wg.Go(func() { s.plan(ctx, *snap.Tree, snap.ID, o) })
-		wg.Go(func() { s.fetch(ctx) })
+		defer fail(nil)
+		wg.Go(func() {
+			defer close(s.planned)
+			if err := try(func() { s.plan(ctx, *snap.Tree, snap.ID, o) }); err != nil {
+				fail(err)
+			}
+		})
+		wg.Go(func() {
+			defer close(s.coming)
+			if err := try(func() { s.fetch(ctx) }); err != nil {
+				fail(err)
+			}
+		})
 		for {
 			ev, err := s.nextItem()
 			if err != nil {
@@ -77,7 +89,6 @@ type stream struct {
 
 // plan walks the tree and makes batches.
 func (s *stream) plan(ctx context.Context, tree, snap ID, o RestoreOptions) {
-	defer close(s.planned)
 	p := planner{s: s, b: newBatch(), seen: map[[2]uint64]firstName{}}
 	var paths []string
 	for _, path := range o.Paths {
@@ -194,7 +205,6 @@ func (p *planner) linked(it *Item) bool {
 
 // fetch starts the fetching of batches in their order: one is used, one is ready or nearly, one is under way.
 func (s *stream) fetch(ctx context.Context) {
-	defer close(s.coming)
 	bufs := newRangeBuffers()
 	var wg sync.WaitGroup
 	defer wg.Wait()

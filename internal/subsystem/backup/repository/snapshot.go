@@ -84,7 +84,7 @@ func (r *Repository) loadSnapshots(ctx context.Context, broken func(ID, error) e
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	for _, f := range files {
-		g.Go(func() error {
+		g.Go(guarded(func() error {
 			s, err := r.loadSnapshot(gctx, f.id)
 			mu.Lock()
 			defer mu.Unlock()
@@ -99,7 +99,7 @@ func (r *Repository) loadSnapshots(ctx context.Context, broken func(ID, error) e
 				return broken(f.id, err)
 			}
 			return err
-		})
+		}))
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err

@@ -140,14 +140,23 @@ type found struct {
 	size int64
 }
 
-// list answers the files of a folder that have an ID for a name; a missing folder is empty.
-func list(ctx context.Context, s Store, dir string) ([]found, error) {
+// listAny answers what a folder holds; a missing folder is empty.
+func listAny(ctx context.Context, s Store, dir string) ([]fs.FileInfo, error) {
 	infos, err := s.List(ctx, dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", dir, err)
+	}
+	return infos, nil
+}
+
+// list answers the files of a folder that have an ID for a name.
+func list(ctx context.Context, s Store, dir string) ([]found, error) {
+	infos, err := listAny(ctx, s, dir)
+	if err != nil {
+		return nil, err
 	}
 	var out []found
 	for _, fi := range infos {
@@ -165,12 +174,9 @@ func list(ctx context.Context, s Store, dir string) ([]found, error) {
 
 // listPacks answers all packs with their sizes.
 func listPacks(ctx context.Context, s Store) ([]found, error) {
-	subs, err := s.List(ctx, dataDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	subs, err := listAny(ctx, s, dataDir)
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", dataDir, err)
+		return nil, err
 	}
 	var out []found
 	for _, sub := range subs {
