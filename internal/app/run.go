@@ -184,7 +184,11 @@ func (h *house) openKeys(p *plan) (err error) {
 
 func (h *house) keyserverOptions(p *plan) (keyserver.Options, error) {
 	changed := func(ctx context.Context) error { return h.agent.Refresh(ctx) }
-	return p.keyserverOptions(filepath.Join(h.dir, "keyserver"), h.sealed, changed, h.logOf("keyserver"))
+	o, err := p.keyserverOptions(filepath.Join(h.dir, "keyserver"), h.sealed, changed, h.logOf("keyserver"))
+	if clock := h.opts.Clock; clock != nil {
+		o.Now = func() time.Time { return clock().Wall }
+	}
+	return o, err
 }
 
 // secretWait bounds how long a secret of the configuration is waited for.

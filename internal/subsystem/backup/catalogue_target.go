@@ -150,12 +150,13 @@ func keyFaults() []fault.Entry {
 		{
 			Code: CodeKeyLocal, Severity: fault.Warning,
 			Title:  "Backup keys hang on a file of this machine",
-			Impact: "Whoever copies this machine's disk can read the backups; when the disk is lost, only the recovery key opens them.",
-			Cause:  "No key server protects the keys of these jobs: {jobs}.",
-			Raise:  "the key of a job has no slot but the local key file",
-			Clear:  "every job's key has a slot at a key server",
+			Impact: "Whoever copies this machine's disk can read the backups.",
+			Cause:  "A file of this machine opens the keys of these jobs: {jobs}.",
+			Raise:  "the key of a job has a slot for the local key file, whatever other slots it has",
+			Clear:  "no job's key has such a slot: key servers open them all",
 			Remedy: []fault.Remedy{
-				{Text: "Add a key server and move the keys to it.", Impact: "the keys are sealed anew; copies stay readable", Command: "allclear keyserver list"},
+				{Text: "Add key servers (keyservers: in the configuration) and move the keys to them.", Impact: "the keys are sealed anew; copies stay readable", Command: "allclear key create"},
+				{Text: "When the grace time is over, take from the local file what it opens.", Impact: "from then on the keys open with a key server or the recovery key only", Command: "allclear key rekey --retire"},
 			},
 			Facts: []string{"jobs"}, Applies: "backup jobs that have run once",
 		},

@@ -85,7 +85,7 @@ func (b *Backup) judgeKeys(r *check.Report) {
 			continue
 		}
 		keys++
-		if info.Local {
+		if slices.ContainsFunc(info.Slots, func(s envelope.SlotRef) bool { return s.Kind == envelope.KindLocal }) {
 			local = append(local, j.Name)
 		}
 		if !info.Recovery {
@@ -97,7 +97,7 @@ func (b *Backup) judgeKeys(r *check.Report) {
 		jobs []string
 		text string
 	}{
-		{CodeKeyLocal, local, "no key server protects the keys of: "},
+		{CodeKeyLocal, local, "a file of this machine opens the keys of: "},
 		{CodeNoRecovery, lone, "no recovery key opens the keys of: "},
 	} {
 		switch {
