@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -50,12 +51,24 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	limitMemory()
 	h, err := newHouse(ctx, o, p)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.audit.Close(), h.close()) }()
 	return h.run(ctx)
+}
+
+// memoryLimit is what the collector aims to stay below, in bytes: a backup of a
+// million files lives in less, and without a limit grows to twice that. GOMEMLIMIT
+// goes before it.
+const memoryLimit = 200 << 20
+
+func limitMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 }
 
 // house is a running agent with all its parts.
