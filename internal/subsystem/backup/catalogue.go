@@ -73,7 +73,7 @@ func jobFailed() fault.Entry {
 			{Name: "verify", Title: "Backup job failed its verification", Cause: "The copy was stored and does not read back as it was sent: {child_code}."},
 			{Name: "done", Title: "Backup job failed at its end", Cause: "The copy is stored and verified; closing the run failed: {child_code}."},
 			{Name: "interrupted", Title: "Backup run was cut off", Cause: "The agent or the machine stopped during stage {stage}. The next run begins anew; nothing partial counts as a copy.", Remedy: []fault.Remedy{showJob, runAgain}},
-			{Name: "scp-only", Title: "Backup target cannot hold a repository", Cause: "The account may run nothing but scp. Files can be stored and never removed: a repository could not be unlocked or pruned, so none is begun.", Remedy: []fault.Remedy{
+			{Name: scpOnly, Title: "Backup target cannot hold a repository", Cause: "The account may run nothing but scp. Files can be stored and never removed: a repository could not be unlocked or pruned, so none is begun.", Remedy: []fault.Remedy{
 				{Text: "Offer SFTP to the account and set protocol: any or sftp for {target}.", Impact: "the next run uses SFTP"},
 				{Text: "Or give the account a shell.", Impact: "the account can run programs at the server"},
 				{Text: "Or set kind: archive for {resource}: archives need no removing, and old ones stay until somebody removes them there.", Impact: "the next copy is a whole one"},

@@ -117,6 +117,9 @@ func (e *verifyError) Unwrap() error { return e.err }
 // errRunTime is the cause of a try's context when its time is over.
 var errRunTime = errors.New("the run took longer than its timeout")
 
+// scpOnly is the qualifier of errScpOnly.
+const scpOnly = "scp-only"
+
 // errScpOnly says that a repository cannot be kept through an account that may
 // run nothing but scp: it could be written, and never unlocked or pruned.
 var errScpOnly = errors.New("a repository needs its locks and old packs removed, which an account that may run nothing but scp cannot do: offer SFTP, give the account a shell, or make the job's kind archive")
@@ -145,7 +148,7 @@ func classify(err error) cause {
 		return classifyConnect(c, d)
 	}
 	if errors.Is(err, errScpOnly) {
-		c.class, c.qualifier = classProtocol, "scp-only"
+		c.class, c.qualifier = classProtocol, scpOnly
 		return c
 	}
 	if f, ok := errors.AsType[*sshpolicy.FileError](err); ok {

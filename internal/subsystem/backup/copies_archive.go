@@ -241,7 +241,11 @@ func (a *archives) piped(ctx context.Context, name string, c *content, sent *seg
 	}
 	maker := make(chan made, 1)
 	go func() { // awaited through maker
-		w, err := a.write(ctx, in, c)
+		var w *archive.Writer
+		err := guarded(func() (err error) {
+			w, err = a.write(ctx, in, c)
+			return err
+		})
 		_ = in.CloseWithError(err) // never fails
 		maker <- made{w, err}
 	}()

@@ -169,7 +169,7 @@ func (s *snapshots) readBack(ctx context.Context, r *run, snap *repository.Snaps
 	r.change(false, func(b *wire.BackupRun) { b.BytesRead = found.BytesRead })
 	s.b.history.prove(s.job.Name, func(p *proof) { p.Look, p.ReadPercent, p.ReadOldest = &found, found.ReadPercent, found.Oldest })
 	if !found.OK {
-		return &verifyError{kind: found.Kind, path: found.Path, expected: found.Expected, actual: found.Actual, err: errors.New(found.Problems[0])}
+		return &verifyError{kind: found.Kind, path: found.Path, expected: found.Expected, actual: found.Actual, err: found.failure()}
 	}
 	s.b.history.prove(s.job.Name, func(p *proof) { p.Structure = found.At })
 	r.leave(stageVerify, fmt.Sprintf("snapshot %.8s and %d packs complete, %d bytes read back", snap.ID, found.Objects, found.BytesRead))

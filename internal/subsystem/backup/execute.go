@@ -11,6 +11,7 @@ import (
 	"allclear/internal/check"
 	"allclear/internal/fault"
 	"allclear/internal/sshpolicy"
+	"allclear/internal/subsystem/backup/repository"
 	"allclear/internal/wire"
 )
 
@@ -119,13 +120,27 @@ func (b *Backup) makeRoom(ctx context.Context, j *Job, t *Target, asked bool) bo
 var errPanic = errors.New("the program failed within the run; its log has the place")
 
 // try is one try: the five stages.
-func (b *Backup) try(ctx context.Context, r *run, j *Job, t *Target, asked bool) (err error) {
+func (b *Backup) try(ctx context.Context, r *run, j *Job, t *Target, asked bool) error {
+	err := guarded(func() error { return b.tryOnce(ctx, r, j, t, asked) })
+	if p, ok := errors.AsType[*repository.PanicError](err); ok {
+		b.log.Error("backup run panicked", slog.String("job", j.Name), slog.Any("panic", p.Value), slog.String("stack", string(p.Stack)))
+		err = fmt.Errorf("%w: %w", errPanic, err)
+	}
+	return err
+}
+
+// guarded is do with a panic made an error, as package repository does it for
+// its goroutines.
+func guarded(do func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			b.log.Error("backup run panicked", slog.String("job", j.Name), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			err = fmt.Errorf("%w: %v", errPanic, p)
+			err = errors.Join(err, &repository.PanicError{Value: p, Stack: debug.Stack()})
 		}
 	}()
+	return do()
+}
+
+func (b *Backup) tryOnce(ctx context.Context, r *run, j *Job, t *Target, asked bool) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, j.timeout(), errRunTime)
 	defer cancel()
 	defer func() {

@@ -111,8 +111,8 @@ func (b *Backup) judgeFailed(r *check.Report, j *Job, t *Target, last *wire.Back
 	switch {
 	case last.State == stateInterrupted:
 		sense["qualifier"] = "interrupted"
-	case last.Result.Code == CodeJobFailed && last.Result.Qualifier != "":
-		sense["qualifier"] = last.Result.Qualifier // it has no cause of another code
+	case last.Result.Code == CodeJobFailed && last.Result.Qualifier == scpOnly:
+		sense["qualifier"] = scpOnly // it has no cause of another code
 	}
 	put(sense, "child_code", string(last.Result.Code))
 	put(sense, "class", last.Result.Class)

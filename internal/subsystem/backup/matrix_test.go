@@ -234,8 +234,9 @@ func (w *world) ends(name, dir string, target *backup.Target, want ending) {
 		w.t.Errorf("%s: %q does not say %q", name, text, want.says)
 	}
 	if want.code != "" {
-		if !w.active(backup.CodeJobFailed, name) {
-			w.t.Errorf("%s: failed, and backup/job-failed does not stand", name)
+		v, _ := w.view(backup.CodeJobFailed, name)
+		if own := want.code == string(backup.CodeJobFailed); !v.Active || own && v.Sense.Get("qualifier") != want.qualifier {
+			w.t.Errorf("%s: failed, and backup/job-failed is %+v", name, v)
 		}
 		return
 	}

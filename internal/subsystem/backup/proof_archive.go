@@ -104,6 +104,14 @@ func (l *lookRecord) add(v *verifyError) {
 	}
 }
 
+// failure is what the look found first.
+func (l *lookRecord) failure() error {
+	if len(l.Problems) == 0 {
+		return errors.New("the copies are not well; the look names no problem")
+	}
+	return errors.New(l.Problems[0])
+}
+
 // covered says how much was read since a time, and forgets archives that are
 // gone.
 func (l *lookRecord) covered(all []*archive.Manifest, read archivesRead, since time.Time) {
@@ -200,17 +208,37 @@ func (a *archives) drillNewest(ctx context.Context, d *wire.BackupDrill, tell fu
 	return errors.Join(archiveDamage(d.Copy, err), r.file.Close())
 }
 
+// listedManifests is how many manifests a listing reads, those of the newest
+// archives; of older ones it says what their names and sizes say.
+const listedManifests = 50
+
 func (a *archives) list(ctx context.Context) ([]wire.BackupSnapshot, error) {
 	h, err := a.look(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var all []wire.BackupSnapshot
-	for _, name := range h.newest() {
+	for i, name := range h.newest() {
 		_, at, _ := archive.ParseName(name) // look has parsed it
-		all = append(all, wire.BackupSnapshot{ID: name, Time: at, Host: a.b.options().Node, Paths: append([]string{}, a.job.Sources...), Size: h.sizes[name]})
+		snap := wire.BackupSnapshot{ID: name, Time: at, Host: a.b.options().Node, Paths: append([]string{}, a.job.Sources...), Size: h.sizes[name]}
+		if i < listedManifests {
+			m, err := a.readManifest(ctx, name)
+			if err == nil {
+				snap = wireArchive(m)
+				snap.Size = h.sizes[name] // what is there
+			} else if asType[*verifyError](err) == nil { // damage is for a verification to tell
+				return nil, err
+			}
+		}
+		all = append(all, snap)
 	}
 	return all, nil
+}
+
+func wireArchive(m *archive.Manifest) wire.BackupSnapshot {
+	return wire.BackupSnapshot{
+		ID: m.Archive, Time: m.Time, Host: m.Host, Paths: append([]string{}, m.Paths...), Size: m.Size, Files: m.Contents.Files, Program: m.Program,
+	}
 }
 
 func (a *archives) files(ctx context.Context, q wire.BackupListRequest) ([]wire.BackupFile, error) {
@@ -270,8 +298,7 @@ func (a *archives) restore(ctx context.Context, snapshot string, paths []string)
 		return wire.BackupSnapshot{}, nil, err
 	}
 	m := r.manifest
-	snap := wire.BackupSnapshot{ID: m.Archive, Time: m.Time, Host: m.Host, Paths: append([]string{}, m.Paths...), Size: m.Size, Files: m.Contents.Files, Program: m.Program}
-	return snap, func(yield func(*extract.Entry, error) bool) {
+	return wireArchive(m), func(yield func(*extract.Entry, error) bool) {
 		defer func() { _ = r.file.Close() }() // it was only read
 		for e, err := range chosen(r.Entries(ctx), paths) {
 			if !yield(e, archiveDamage(m.Archive, err)) || err != nil {

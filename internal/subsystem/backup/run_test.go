@@ -2,7 +2,6 @@ package backup_test
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/url"
 	"os"
@@ -151,7 +150,7 @@ func TestALinkToAFileThatWasNotChosenIsNoEmptyFile(t *testing.T) {
 func (w *world) lists(snapshot, dir string) {
 	w.t.Helper()
 	snaps := must(do[wire.List[wire.BackupSnapshot]](w, "snapshots", `{"job":"etc"}`))(w.t)
-	if len(snaps.Items) != 1 || snaps.Items[0].ID != snapshot || snaps.Items[0].Size == 0 {
+	if len(snaps.Items) != 1 || snaps.Items[0].ID != snapshot || snaps.Items[0].Size == 0 || snaps.Items[0].Files != 4 {
 		w.t.Errorf("snapshots %+v", snaps)
 	}
 	for query, want := range map[string][]string{
@@ -441,85 +440,5 @@ func TestACommandsOutputIsSaved(t *testing.T) {
 	}
 	if rec := w.run("bad"); rec.State != "failed" || rec.Result.Code != backup.CodeLocal || rec.Result.Qualifier != "command" || rec.Result.Stage != "source" {
 		t.Errorf("record %+v", rec)
-	}
-}
-
-func TestKeepRulesAndOrphans(t *testing.T) {
-	w := newWorld(t)
-	_, o, target := w.server()
-	j, _ := job(t, backup.Archive)
-	j.Keep = backup.Keep{Last: 2}
-	w.begin([]backup.Target{target}, j)
-	at := filepath.Join(o.SFTP.Root, "copies", "etc")
-	for i := range 4 {
-		if rec := w.run("etc"); rec.State != "success" || rec.Removed != max(0, min(1, i-1)) {
-			t.Fatalf("run %d: %+v", i, rec)
-		}
-		if i == 0 { // a run that was cut off before its manifest, two years ago; and somebody else's file
-			for _, name := range []string{"etc-20240101T000000Z.tar.zst.age", "notes.txt"} {
-				if err := os.WriteFile(filepath.Join(at, name), []byte("x"), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
-	var archives, others int
-	for _, f := range must(os.ReadDir(at))(t) {
-		if strings.HasSuffix(f.Name(), ".tar.zst.age") {
-			archives++
-		} else if !strings.HasSuffix(f.Name(), ".manifest.json") {
-			others++
-		}
-		if strings.HasPrefix(f.Name(), "etc-2024") {
-			t.Error("an archive without a manifest stays")
-		}
-	}
-	if archives != 2 || others != 1 {
-		t.Errorf("%d archives and %d other files stay", archives, others)
-	}
-}
-
-func TestARepositoryThatIsGoneIsNotMadeAnewBySchedule(t *testing.T) {
-	w := newWorld(t)
-	_, o, target := w.server()
-	j, _ := job(t, backup.Repository)
-	w.begin([]backup.Target{target}, j)
-	if rec := w.run("etc"); rec.State != "success" {
-		t.Fatalf("record %+v", rec.Result)
-	}
-	if err := os.RemoveAll(filepath.Join(o.SFTP.Root, "copies", "etc")); err != nil {
-		t.Fatal(err)
-	}
-	w.look("backup.copy@etc")
-	if v, _ := w.view(backup.CodeVerify, "etc"); !v.Active || v.Sense.Get("qualifier") != "missing" {
-		t.Fatalf("a folder that is gone: %+v", v)
-	}
-	if rec := w.run("etc"); rec.State != "success" { // asked for by an operator
-		t.Fatalf("record %+v", rec.Result)
-	}
-	if w.active(backup.CodeVerify, "etc") {
-		t.Error("stands after a new copy was verified")
-	}
-}
-
-func TestStopWaitsForRuns(t *testing.T) {
-	w := newWorld(t)
-	_, _, target := w.server()
-	j, _ := job(t, backup.Archive)
-	w.begin([]backup.Target{target}, j)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	for _, a := range w.backup.Actions() {
-		if a.Name == "run" {
-			if _, err := a.Do(ctx, []byte(`{"job":"etc","wait":true}`), nil); err == nil {
-				t.Error("an action whose caller is gone succeeded")
-			}
-		}
-	}
-	if _, err := do[wire.BackupRun](w, "run", `{"jobs":"etc"}`); err == nil {
-		t.Error("a misspelt field was taken")
-	}
-	if _, err := do[wire.BackupRun](w, "run", `{"job":"nope"}`); err == nil || !strings.Contains(err.Error(), "etc") {
-		t.Errorf("a job that is not there: %v", err)
 	}
 }
