@@ -256,16 +256,20 @@ func (h *house) many(ctx context.Context, pairs int) (err error) {
 func (n *node) together(ctx context.Context, title string) error {
 	var well time.Duration
 	passed := 0
+	var failed []string
 	began := time.Now()
 	_, err := do[replies](ctx, n, "test", wire.KeyServerRequest{}, func(p wire.Progress) { // told one at a time
 		if p.Text == "passed" {
 			well, passed = time.Since(began), passed+1
+		} else {
+			failed = append(failed, fmt.Sprintf("%s after %s: %s", p.Stage, time.Since(began).Round(time.Millisecond), p.Text))
 		}
 	})
 	if err != nil {
 		return err
 	}
-	fmt.Printf("| %s | %s | %s | %d |\n", title, well.Round(time.Millisecond), time.Since(began).Round(time.Millisecond), passed)
+	fmt.Printf("| %s | %s | %s | %d %s |\n", title, well.Round(time.Millisecond), time.Since(began).Round(time.Millisecond), passed,
+		strings.Join(failed, "; "))
 	return nil
 }
 
