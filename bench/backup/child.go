@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
 	"strings"
@@ -48,6 +49,9 @@ type outcome struct {
 	Sent       int64
 	Negotiated sshpolicy.Negotiated
 }
+
+// memoryLimit is the agent's own, in bytes.
+const memoryLimit = 200 << 20
 
 // password opens the repositories of both programs.
 const password = "a password of the benchmark"
@@ -97,6 +101,7 @@ func child(in io.Reader, out io.Writer) (err error) {
 		}
 		defer func() { err = errors.Join(err, done()) }()
 	}
+	debug.SetMemoryLimit(memoryLimit)
 	ctx := context.Background() // this is main's
 	s, err := j.dial(ctx)
 	if err != nil {
