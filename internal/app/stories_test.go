@@ -46,7 +46,7 @@ func TestStories(t *testing.T) {
 			map[string]command{
 				"agent": cmdAgent, "fault": cmdFault, "only": cmdOnly, "cleared": cmdCleared, "fill": cmdFill, "need": cmdNeed,
 			},
-			sshCommands, tlsCommands, systemCommands, notifyCommands, backupCommands,
+			sshCommands, tlsCommands, systemCommands, notifyCommands, kmipCommands, backupCommands,
 		),
 	})
 }
