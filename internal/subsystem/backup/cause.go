@@ -132,7 +132,10 @@ func classify(err error) cause {
 		c.class, c.code, c.qualifier, c.path, c.again = classVerify, CodeVerify, v.kind, v.path, v.kind != "missing"
 		return c
 	}
-	if k, ok := errors.AsType[*keyError](err); ok {
+	if k, ok := errors.AsType[*keyError](err); ok && errors.Is(err, syscall.ENOSPC) {
+		c.class, c.code, c.qualifier, c.path = classSource, CodeLocal, "no-space", pathOf(k.err)
+		return c
+	} else if ok {
 		c.class, c.code, c.path, c.again = classKey, CodeKeyUnavailable, k.id, !errors.Is(err, envelope.ErrNotFound)
 		return c
 	}

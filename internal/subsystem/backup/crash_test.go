@@ -3,6 +3,7 @@ package backup_test
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"allclear/internal/envelope"
+	"allclear/internal/lab"
 	"allclear/internal/sshpolicy"
 	"allclear/internal/subsystem/backup"
 	"allclear/internal/wire"
@@ -21,8 +23,19 @@ import (
 
 // child is what a process that is to be killed works with.
 type child struct {
-	Dir, Keys, Address, HostKey, Login, Source string
-	Kind                                       backup.Kind
+	Dir, Keys, Address, HostKey, Source string
+	User, Path, Login                   string // Login is a password or a private key
+	Kind                                backup.Kind
+	Protocol                            sshpolicy.Protocol
+}
+
+// login is what the child shows to the server.
+func (c *child) login() (sshpolicy.Login, error) {
+	if !strings.HasPrefix(c.Login, "-----BEGIN") {
+		return sshpolicy.Login{User: c.User, Password: sshpolicy.Secret(c.Login)}, nil
+	}
+	key, err := ssh.ParsePrivateKey([]byte(c.Login))
+	return sshpolicy.Login{User: c.User, Key: key}, err
 }
 
 const childVariable = "ALLCLEAR_TEST_BACKUP_CHILD"
@@ -54,10 +67,7 @@ func (c *child) options() (backup.Options, func() error, error) {
 	return backup.Options{
 		Dir: c.Dir, Node: "node1", Keys: keeper,
 		Targets: []backup.Target{{
-			Name: "nas1", Address: c.Address, User: "backup", Policy: policy, Path: "/copies", Protocol: sshpolicy.ProtocolSFTP, Pins: []sshpolicy.Pin{pin},
-			Login: func() (sshpolicy.Login, error) {
-				return sshpolicy.Login{User: "backup", Password: sshpolicy.Secret(c.Login)}, nil
-			},
+			Name: "nas1", Address: c.Address, User: c.User, Policy: policy, Path: c.Path, Protocol: c.Protocol, Pins: []sshpolicy.Pin{pin}, Login: c.login,
 		}},
 		Jobs: []backup.Job{{Name: "etc", Kind: c.Kind, Sources: []string{c.Source}, Target: "nas1", Tries: 1, Keep: backup.Keep{Last: 3}}},
 	}, root.Close, err
@@ -107,44 +117,105 @@ func TestKillAtAnyMoment(t *testing.T) {
 			}
 			c := child{
 				Dir: filepath.Join(t.TempDir(), "backup"), Keys: filepath.Join(t.TempDir(), "keys"), Address: s.Addr(),
-				HostKey: ssh.FingerprintSHA256(s.HostKeys()[0]), Login: "open sesame", Source: tree(t), Kind: kind,
+				HostKey: ssh.FingerprintSHA256(s.HostKeys()[0]), Source: tree(t), Kind: kind,
+				User: "backup", Path: "/copies", Login: "open sesame", Protocol: sshpolicy.ProtocolSFTP,
 			}
 			for range 8 {
 				c.killOne(t)
 			}
-			w.opts.Dir = c.Dir
-			left, release, err := c.options()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer release()
-			w.opts.Keys = left.Keys
-			w.begin(left.Targets, left.Jobs...)
-			if rec := w.run("etc"); rec.State != "success" {
-				t.Fatalf("the run after it all: %+v", rec.Result)
-			}
-			if v := must(do[wire.BackupVerify](w, "verify", `{"job":"etc","full":true}`))(t); !v.OK {
-				t.Errorf("verify %+v", v)
-			}
-			for _, snap := range must(do[wire.List[wire.BackupSnapshot]](w, "snapshots", `{"job":"etc"}`))(t).Items {
-				w.restores(snap.ID, c.Source)
-			}
-			interrupted := 0
-			for _, rec := range w.runs() {
-				switch rec.State {
-				case "running":
-					t.Errorf("run %s goes on for ever", rec.ID)
-				case "interrupted":
-					interrupted++
-				}
-			}
-			t.Logf("%d runs, %d of them cut off", len(w.runs()), interrupted)
+			w.whole(&c)
 		})
 	}
 }
 
+// whole begins the next agent after a child was killed: every copy is whole, and
+// the job goes on.
+func (w *world) whole(c *child) {
+	w.t.Helper()
+	w.opts.Dir = c.Dir
+	left, release, err := c.options()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = release() })
+	w.opts.Keys = left.Keys
+	w.begin(left.Targets, left.Jobs...)
+	if rec := w.run("etc"); rec.State != "success" {
+		w.t.Fatalf("the run after it all: %+v", rec.Result)
+	}
+	if v := must(do[wire.BackupVerify](w, "verify", `{"job":"etc","full":true}`))(w.t); !v.OK {
+		w.t.Errorf("verify %+v", v)
+	}
+	for _, snap := range must(do[wire.List[wire.BackupSnapshot]](w, "snapshots", `{"job":"etc"}`))(w.t).Items {
+		w.restores(snap.ID, c.Source)
+	}
+	interrupted := 0
+	for _, rec := range w.runs() {
+		switch rec.State {
+		case "running":
+			w.t.Errorf("run %s goes on for ever", rec.ID)
+		case "interrupted":
+			interrupted++
+		}
+	}
+	w.t.Logf("%d runs, %d of them cut off", len(w.runs()), interrupted)
+}
+
+// The agent dies while an archive is on its way by SCP: what came of it stands
+// under no copy's name, and the next run is well.
+func TestKillWhileAnArchiveIsSentBySCP(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	key, pemKey := newLogin(t)
+	target := openssh(lab.SSHDConfig{Extra: list("Subsystem other internal-sftp")})(w, key)
+	slow := must(w.lab.Fault(target.Address, lab.FaultOptions{StallSent: 1 << 20}))(t)
+	c := child{
+		Dir: filepath.Join(t.TempDir(), "backup"), Keys: filepath.Join(t.TempDir(), "keys"), Address: slow.Addr(), HostKey: target.Pins[0].String(),
+		Source: tree(t), Kind: backup.Archive, User: target.User, Path: target.Path, Login: string(pemKey), Protocol: sshpolicy.ProtocolSCP,
+	}
+	big := filepath.Join(c.Source, "big")
+	noise(t, big, 4<<20)
+	cmd, out := c.start(t)
+	w.until(func() bool { // it has stored a part, and no more comes
+		parts := names(t, target.Path)
+		if len(parts) != 1 {
+			return false
+		}
+		info, err := os.Stat(parts[0])
+		return err == nil && info.Size() > 512<<10
+	})
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, out) // nothing it says matters now
+	_ = cmd.Wait() // it was killed
+	for _, name := range names(t, target.Path) {
+		if !sshpolicy.IsTemp(filepath.Base(name)) {
+			t.Errorf("%s stands under a copy's name", name)
+		}
+	}
+	if err := os.Remove(big); err != nil {
+		t.Fatal(err)
+	}
+	c.Address = target.Address
+	w.whole(&c)
+}
+
 // killOne runs a child and kills it after a random time.
 func (c *child) killOne(t *testing.T) {
+	t.Helper()
+	cmd, out := c.start(t)
+	said := make([]byte, 1000)
+	kill := time.AfterFunc(time.Duration(rand.IntN(1500))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+	defer kill.Stop()
+	if n, _ := out.Read(said); n > 0 {
+		t.Errorf("child: %s", said[:n])
+	}
+	_ = cmd.Wait() // it was killed
+}
+
+// start begins a child, which has begun its first run.
+func (c *child) start(t *testing.T) (*exec.Cmd, io.Reader) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), childVariable+"="+string(must(json.Marshal(c))(t)))
@@ -157,10 +228,5 @@ func (c *child) killOne(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(said[:n]), "begun") {
 		t.Errorf("child: %q, %v", said[:n], err)
 	}
-	kill := time.AfterFunc(time.Duration(rand.IntN(1500))*time.Millisecond, func() { _ = cmd.Process.Kill() })
-	defer kill.Stop()
-	if n, _ = out.Read(said); n > 0 {
-		t.Errorf("child: %s", said[:n])
-	}
-	_ = cmd.Wait() // it was killed
+	return cmd, out
 }
