@@ -31,8 +31,8 @@ type KeyServer struct {
 	Level   string `json:"level"`   // "4.1.1.0"; "" when it tells none
 	KMIP    string `json:"kmip"`    // version that is spoken, "1.4"
 	TLS     string `json:"tls"`     // version that is spoken, "1.3"
-	// Certificates are the server's own, ours, and the first of its authorities
-	// to end.
+	// Certificates are the server's own, ours, and the authority above the
+	// server's.
 	Certificates []KeyServerCertificate `json:"certificates"`
 	// Last is the newest validation, null before the first.
 	Last *KMIPProbe `json:"last"`
@@ -291,7 +291,8 @@ type KeyRecovery struct {
 	Things      []string   `json:"things"` // that it opens
 }
 
-// KeyRecoveryRequest is the request of keyserver/recovery-validate.
+// KeyRecoveryRequest is the request of keyserver/recovery-validate and of
+// recovery-use, whose answer names as things those that open again.
 type KeyRecoveryRequest struct {
 	Identity string `json:"identity"` // "AGE-SECRET-KEY-1..."
 }

@@ -33,6 +33,7 @@ func (k *KeyServers) Actions() []subsystem.Action {
 		{Name: "key-rekey", Role: subsystem.Admin, Do: action(k.doKeyRekey)},
 		{Name: "recovery-create", Role: subsystem.Admin, Verifies: k.verifiesRecovery(), Do: action(k.doRecoveryCreate)},
 		{Name: "recovery-validate", Role: subsystem.Admin, Verifies: k.verifiesRecovery(), Do: action(k.doRecoveryValidate)},
+		{Name: "recovery-use", Role: subsystem.Admin, Do: action(k.doRecoveryUse)},
 		{Name: "secret-put", Role: subsystem.Admin, Do: action(k.doSecretPut)},
 		{Name: "secret-remove", Role: subsystem.Admin, Do: action(k.doSecretRemove)},
 	}...)
@@ -225,7 +226,7 @@ func (k *KeyServers) doTest(ctx context.Context, in wire.KeyServerRequest, tell 
 			names = append(names, s.Name)
 		}
 	}
-	if err := k.test(ctx, names, tell); err != nil {
+	if err := k.test(ctx, names, fault.TriggerOperator, tell); err != nil {
 		return list, err
 	}
 	for _, name := range names {
@@ -241,8 +242,8 @@ func (k *KeyServers) doTest(ctx context.Context, in wire.KeyServerRequest, tell 
 // maxParallel bounds the validations that go at once.
 const maxParallel = 32
 
-// test validates servers for an operator and has each result recorded.
-func (k *KeyServers) test(ctx context.Context, names []string, tell func(wire.Progress)) error {
+// test validates servers at the same time and has each result recorded.
+func (k *KeyServers) test(ctx context.Context, names []string, t fault.Trigger, tell func(wire.Progress)) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex // guards failed, and lets one at a time tell
 	var failed []error
@@ -251,7 +252,7 @@ func (k *KeyServers) test(ctx context.Context, names []string, tell func(wire.Pr
 		wg.Go(func() {
 			places <- struct{}{}
 			defer func() { <-places }()
-			res, err := k.validate(ctx, name, fault.TriggerOperator)
+			res, err := k.validate(ctx, name, t)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -263,7 +264,7 @@ func (k *KeyServers) test(ctx context.Context, names []string, tell func(wire.Pr
 				text = fmt.Sprintf("%s: %v", f.code, f.err)
 			}
 			tell(wire.Progress{Stage: name, Text: text})
-			k.report(ctx, serverID(name), fault.TriggerOperator, res.judge)
+			k.report(ctx, serverID(name), t, res.judge)
 		})
 	}
 	wg.Wait()
@@ -289,7 +290,7 @@ func (k *KeyServers) doRemove(ctx context.Context, in wire.KeyServerRequest, tel
 			others = append(others, o.Name)
 		}
 	}
-	if err := k.test(ctx, others, tell); err != nil { // what others hold is proved now, not remembered
+	if err := k.test(ctx, others, fault.TriggerOperator, tell); err != nil { // what others hold is proved now, not remembered
 		return wire.KeyServerReply{}, err
 	}
 	err = k.change(func(st *state) error {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"allclear/internal/envelope"
+	"allclear/internal/fault"
 	"allclear/internal/subsystem/keyserver/keyring"
 	"allclear/internal/wire"
 )
@@ -36,7 +37,7 @@ func (k *KeyServers) doKeyCreate(ctx context.Context, in wire.KeyRequest, tell f
 			return err
 		}
 		tell(wire.Progress{Stage: "commit", Percent: 50, Text: "give everything a slot for it, and open each with it"})
-		return r.Commit(ctx)
+		return errors.Join(r.Commit(ctx), r.EndFirst())
 	})
 }
 
@@ -53,7 +54,7 @@ func (k *KeyServers) doKeyRekey(ctx context.Context, in wire.KeyRequest, tell fu
 	case "verify":
 		return k.renewing(ctx, func(*keyring.Rekeyer) error { return k.verifyRenewal(ctx, tell) })
 	case "commit":
-		return k.renewing(ctx, func(r *keyring.Rekeyer) error { return r.Commit(ctx) })
+		return k.renewing(ctx, func(r *keyring.Rekeyer) error { return errors.Join(r.Commit(ctx), r.EndFirst()) })
 	case "retire":
 		return k.renewing(ctx, func(r *keyring.Rekeyer) error {
 			if err := k.verifyRenewal(ctx, tell); err != nil {
@@ -74,6 +75,11 @@ func (k *KeyServers) renewing(ctx context.Context, do func(*keyring.Rekeyer) err
 	if err != nil {
 		return wire.Key{}, err
 	}
+	// What is in use has changed: who has it is looked at, for the matrix and for
+	// the faults of the servers.
+	if st, stErr := k.present().Status(); stErr == nil {
+		k.warn(ctx, "servers not validated after a step of a renewal", k.test(ctx, k.namesOf(st.Group), fault.TriggerChanged, func(wire.Progress) {}))
+	}
 	return k.wireKey()
 }
 
@@ -90,24 +96,30 @@ func (k *KeyServers) verifyRenewal(ctx context.Context, tell func(wire.Progress)
 		return fmt.Errorf("the renewal is only %s: there is no key to look for yet", st.Renewal.Phase)
 	}
 	began := k.now().Add(-time.Millisecond)
-	var names []string
-	for _, s := range k.of(st.Group) {
-		names = append(names, s.Name)
-	}
-	if err := k.test(ctx, names, tell); err != nil {
+	if err := k.test(ctx, k.namesOf(st.Group), fault.TriggerOperator, tell); err != nil {
 		return err
 	}
 	return (servers{k}).Green(ctx, renewed(st), began)
 }
 
-// nextSteps are the steps that may be asked for in a phase.
-func nextSteps(p keyring.Phase) []string {
-	switch p {
+func (k *KeyServers) namesOf(group string) (names []string) {
+	for _, s := range k.of(group) {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// nextSteps are the steps of a renewal that may be asked for now.
+func nextSteps(n *keyring.Renewal) []string {
+	switch n.Phase {
 	case keyring.PhaseNamed, keyring.PhaseSent, keyring.PhaseCreated:
 		return []string{"prepare", "cancel"}
 	case keyring.PhaseProved, keyring.PhaseSlotted, keyring.PhaseVerified:
 		return []string{"verify", "commit", "cancel"}
 	case keyring.PhaseCommitted:
+		if n.Old == nil { // there is no key to go back to
+			return []string{"verify", "retire"}
+		}
 		return []string{"verify", "retire", "cancel"}
 	case keyring.PhaseCancelling:
 		return []string{"cancel"}
@@ -131,7 +143,7 @@ func (k *KeyServers) wireKey() (wire.Key, error) {
 	if n := st.Renewal; n != nil {
 		w.State = "renewing"
 		w.Renewal = &wire.KeyRenewal{
-			Phase: string(n.Phase), New: *generation(renewed(st)), Started: n.Started, Changed: n.Changed, Next: nextSteps(n.Phase),
+			Phase: string(n.Phase), New: *generation(renewed(st)), Started: n.Started, Changed: n.Changed, Next: nextSteps(n),
 		}
 		if n.Phase == keyring.PhaseCommitted {
 			o := k.options()

@@ -94,7 +94,7 @@ func groupFaults() []fault.Entry {
 			Raise:  "the newest validations found fewer than two servers of the group usable", Clear: "two are usable",
 			Remedy: []fault.Remedy{
 				run("See what is wrong with the others, and mend it.", readsOnly, "allclear keyserver list"),
-				text("Or add another server to the group: allclear keyserver add NAME ADDRESS --group {group}.", "the server is validated at once"),
+				text("Or add another server to the group: allclear keyserver add NAME --address HOST:PORT --group {group} --cert FILE --key FILE.", "the server is validated at once"),
 			},
 			Variants: []fault.Variant{
 				{Name: "single", Title: "Group has one key server only", Cause: "A second one must be added: a single server is no redundancy."},

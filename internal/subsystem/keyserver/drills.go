@@ -43,7 +43,7 @@ func keyDrills() []subsystem.Drill {
 	return []subsystem.Drill{
 		drillOf(CodeKeyMissing, cloneOf, withKey, loseKey, followAgain),
 		drillOf(CodeKeyWrong, cloneOf, withKey, spoilKey, restoreKey),
-		drillOf(CodeReplicaLag, cloneOf, withOldKey, prepareUnreplicated, release),
+		drillOf(CodeReplicaLag, cloneOf, withKey, prepareUnreplicated, release),
 		drillOf(CodeNoPrimary, groupOf, withKey, demoteAll, promoteMaster),
 		drillOf(CodeRedundancyLost, groupOf, withKey, down(theClone), up(theClone)),
 		drillOf(CodeAllLost, groupOf, withKey, down(theMaster, theClone), up(theMaster, theClone)),
@@ -52,11 +52,11 @@ func keyDrills() []subsystem.Drill {
 
 func nodeDrills() []subsystem.Drill {
 	return []subsystem.Drill{
-		drillOf(CodeRekeyFailed, keyOf, withOldKey, prepareUnreplicated, func(ctx context.Context, s *site) error {
+		drillOf(CodeRekeyFailed, keyOf, withKey, prepareUnreplicated, func(ctx context.Context, s *site) error {
 			s.replication.Release()
 			return s.node.renewer().Prepare(ctx)
 		}),
-		drillOf(CodeRekeyStale, keyOf, withOldKey, func(ctx context.Context, s *site) error {
+		drillOf(CodeRekeyStale, keyOf, withKey, func(ctx context.Context, s *site) error {
 			if err := s.node.renewer().Prepare(ctx); err != nil {
 				return err
 			}

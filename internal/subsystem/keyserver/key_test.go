@@ -60,6 +60,15 @@ func TestThingsOfTheKeyFileMoveToTheKeyServers(t *testing.T) {
 	if _, err := n.rekey("retire"); !early(err) {
 		t.Fatalf("retire within the grace time: %v", err)
 	}
+	if n.active(keyserver.CodeRekeyFailed, "repo") {
+		t.Error("to ask too early is taken for a renewal that failed")
+	}
+	if slices.Contains(k.Renewal.Next, "cancel") {
+		t.Error("the first key can be taken back, it is said")
+	}
+	if got := view[wire.Survivability](n, "survival", ""); len(got.Things) != 2 || len(got.Things[0].Openers) != 2 {
+		t.Errorf("who opens what after create: %+v", got.Things)
+	}
 	n.ahead.Add(int64(25 * time.Hour))
 	k = must(n.rekey("retire"))(t)
 	if k.State != "current" || k.Renewal != nil {
@@ -81,9 +90,9 @@ func early(err error) bool {
 
 func TestARenewalIsProvedOnEveryServerBeforeItIsUsed(t *testing.T) {
 	n := newNode(t, nil)
-	n.create()
-	n.ahead.Add(int64(25 * time.Hour))
-	must(n.rekey("retire"))(t)
+	if k := n.create(); k.State != "current" || k.Renewal != nil {
+		t.Errorf("a first key with nothing to retire: %+v", k)
+	}
 	first := n.uid()
 
 	if _, err := n.rekey("commit"); !errors.Is(err, keyring.ErrNoRenewal) {
@@ -113,11 +122,15 @@ func TestARenewalIsProvedOnEveryServerBeforeItIsUsed(t *testing.T) {
 	if n.active(keyserver.CodeRekeyFailed, "repo") || k.Current.Gen != 2 || k.Current.UID == first {
 		t.Errorf("committed: %+v", k)
 	}
+	n.fails(n.keys.EndRenewal(t.Context())) // too early: nothing is done
 	n.ahead.Add(int64(25 * time.Hour))
-	if err := n.keys.EndRenewal(t.Context()); err == nil {
-		t.Error("the old key went without a validation since the commit")
+	n.fails(n.clone.Lose(k.Current.UID))
+	n.verify("ks2")
+	if err := n.keys.EndRenewal(t.Context()); err == nil || n.active(keyserver.CodeRekeyFailed, "repo") {
+		t.Errorf("the old key went while the newest validation missed the new one: %v", err)
 	}
-	must(act[wire.List[wire.KeyServerReply]](n, "test", wire.KeyServerRequest{}))(t)
+	n.replication = must(n.clone.Follow(n.master, 0))(t)
+	n.verify("ks2")
 	n.fails(n.keys.EndRenewal(t.Context()))
 	if o, ok := n.master.Find(first); ok && len(o.Material) > 0 {
 		t.Errorf("the old key is still there: %s", o.State)
@@ -132,8 +145,6 @@ func TestARenewalIsProvedOnEveryServerBeforeItIsUsed(t *testing.T) {
 func TestARenewalIsTakenBack(t *testing.T) {
 	n := newNode(t, nil)
 	n.create()
-	n.ahead.Add(int64(25 * time.Hour))
-	must(n.rekey("retire"))(t)
 	first := n.uid()
 	k := must(n.rekey("prepare"))(t)
 	made := k.Renewal.New.UID
@@ -252,6 +263,41 @@ func TestTheRecoveryKeyMustBeProved(t *testing.T) {
 	n.ahead.Add(int64(181 * 24 * time.Hour))
 	if look(); !n.active(keyserver.CodeRecoveryUnproven, "recovery-key") {
 		t.Error("half a year later it counts as proved")
+	}
+}
+
+// The way back after all key servers are gone for good: the recovery key opens
+// everything, and new servers take over from there.
+func TestTheRecoveryKeyIsTheWayBack(t *testing.T) {
+	n := newNode(t, nil)
+	n.create()
+	made := must(act[wire.KeyRecovery](n, "recovery-create", struct{}{}))(t)
+	n.stop()
+	n.master.Down()
+	n.clone.Down()
+	n.open() // nothing is in memory any more
+	if _, _, err := n.keys.Keeper().Open(t.Context(), "secret/mail"); err == nil {
+		t.Fatal("it opens without a key")
+	}
+	if err := second(act[wire.KeyRecovery](n, "recovery-use", wire.KeyRecoveryRequest{Identity: "AGE-SECRET-KEY-1QQ"})); err == nil {
+		t.Error("nonsense recovers")
+	}
+	used := must(act[wire.KeyRecovery](n, "recovery-use", wire.KeyRecoveryRequest{Identity: made.Identity}))(t)
+	if !slices.Equal(used.Things, []string{"secret/mail"}) {
+		t.Errorf("recovered %v", used.Things)
+	}
+	n.opens("secret/mail", "hunter2")
+	if err := n.keys.Keeper().Protect(t.Context(), "backup/new", []byte("x")); err == nil {
+		t.Error("new work began on the key file")
+	}
+	fresh := n.start(kmiptest.Master)
+	o := n.opts
+	o.Servers = []keyserver.Server{n.object("ks9", fresh, true)}
+	n.fails(n.keys.Configure(o))
+	must(n.rekey("prepare"))(t)
+	k := must(n.rekey("commit"))(t)
+	if info := n.opens("secret/mail", "hunter2"); info.From != "ks9" || k.Current.Gen != 2 {
+		t.Errorf("opened by %+v", info.Slot)
 	}
 }
 

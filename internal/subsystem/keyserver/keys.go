@@ -17,11 +17,11 @@ import (
 
 // openKeys makes the keeper of this node and what renews its key.
 func (k *KeyServers) openKeys() error {
-	k.local = envelope.NewLocalKey(k.opts.Keys, k.opts.now)
-	k.source = keyring.NewSource(servers{k}, k.opts.group(k.ringGroup()).Grace, k.opts.now)
+	k.local = envelope.NewLocalKey(k.opts.Keys, k.now)
+	k.source = keyring.NewSource(servers{k}, k.opts.group(k.ringGroup()).Grace, k.now)
 	var err error
 	k.keeper, err = envelope.NewKeeper(envelope.Options{
-		Folder: k.opts.Keys, Wrap: wrapper{k}, Now: k.opts.now,
+		Folder: k.opts.Keys, Wrap: wrapper{k}, Now: k.now,
 		Sources: map[envelope.Kind]envelope.KeySource{envelope.KindKMIP: k.source, envelope.KindLocal: k.local},
 	})
 	if err != nil {
@@ -57,7 +57,7 @@ func (k *KeyServers) chooseRing() error {
 	var failed error
 	for _, g := range groups {
 		ring, err := keyring.NewRing(keyring.RingOptions{
-			Name: ringName, Group: g, Node: cmp.Or(o.Node, "node"), Folder: o.Keys, Source: k.source, Now: o.now,
+			Name: ringName, Group: g, Node: cmp.Or(o.Node, "node"), Folder: o.Keys, Source: k.source, Now: k.now,
 		})
 		if err != nil {
 			failed = cmp.Or(failed, err) // kept by another group, or damaged
@@ -120,7 +120,10 @@ func (w wrapper) Current(ctx context.Context, id string) (envelope.SlotRef, *env
 		return envelope.SlotRef{}, nil, err
 	}
 	if st.Current != nil {
-		return ring.Current(ctx, id)
+		ref, key, err := ring.Current(ctx, id)
+		if err == nil || ctx.Value(recovering{}) == nil {
+			return ref, key, err
+		}
 	}
 	return w.k.local.Current(ctx, id)
 }

@@ -67,6 +67,27 @@ func (k *KeyServers) doRecoveryValidate(ctx context.Context, in wire.KeyRecovery
 	return k.wireRecovery(rec)
 }
 
+// doRecoveryUse gives what no key opens any more a slot under a key that there is,
+// by means of the recovery key: the way back when the key servers, or this host's
+// key file, are gone for good.
+func (k *KeyServers) doRecoveryUse(ctx context.Context, in wire.KeyRecoveryRequest, _ func(wire.Progress)) (wire.KeyRecovery, error) {
+	opened, err := k.keeper.Recover(context.WithValue(ctx, recovering{}, true), in.Identity)
+	if err != nil {
+		return wire.KeyRecovery{}, err
+	}
+	rec, err := k.keeper.Recovery()
+	if err != nil {
+		return wire.KeyRecovery{}, err
+	}
+	w, err := k.wireRecovery(rec)
+	w.Things = append([]string{}, opened...)
+	return w, err
+}
+
+// recovering marks the context of a recovery, in which the key file of this host
+// stands in for key servers that are gone.
+type recovering struct{}
+
 func (k *KeyServers) wireRecovery(rec envelope.Recovery) (wire.KeyRecovery, error) {
 	w := wire.KeyRecovery{
 		Fingerprint: rec.Fingerprint, Recipient: rec.Recipient, Created: rec.Created, Validated: moment(rec.Validated), Things: []string{},

@@ -125,22 +125,10 @@ func (s *site) withKey(ctx context.Context) error {
 	if err := s.node.renewer().Prepare(ctx); err != nil {
 		return err
 	}
-	if err := s.node.renewer().Commit(ctx); err != nil {
+	if err := errors.Join(s.node.renewer().Commit(ctx), s.node.renewer().EndFirst()); err != nil {
 		return err
 	}
 	return s.node.keeper.Protect(ctx, "secret/drill", []byte("sealed for the drill"))
-}
-
-// withOldKey is withKey two days later, when the key may be renewed again.
-func withOldKey(ctx context.Context, s *site) error {
-	if err := s.withKey(ctx); err != nil {
-		return err
-	}
-	s.ahead.Add(int64(2 * day))
-	if err := s.all(ctx); err != nil {
-		return err
-	}
-	return s.node.renewer().Retire(ctx)
 }
 
 // current is the identifier of the node's key at the servers.
@@ -157,7 +145,7 @@ func (s *site) current() (string, error) {
 
 // all looks at every server of the site.
 func (s *site) all(ctx context.Context) error {
-	return s.node.test(ctx, []string{s.lab.Resource(siteMaster), s.lab.Resource(siteClone)}, tellNobody)
+	return s.node.test(ctx, []string{s.lab.Resource(siteMaster), s.lab.Resource(siteClone)}, fault.TriggerTimer, tellNobody)
 }
 
 // step is something that is done to a site.
@@ -215,8 +203,6 @@ func become(of func(*site) *kmiptest.Server, change func(*kmiptest.Options)) sit
 
 func theMaster(s *site) *kmiptest.Server { return s.master }
 func theClone(s *site) *kmiptest.Server  { return s.clone }
-
-func nothing(context.Context, *site) error { return nil }
 
 func withKey(ctx context.Context, s *site) error { return s.withKey(ctx) }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -126,6 +127,31 @@ func (r *Rekeyer) Prepare(ctx context.Context) error {
 // one for new things. The old slots stay.
 func (r *Rekeyer) Commit(ctx context.Context) error {
 	return r.locked(func() error { return r.advance(ctx, PhaseCommitted) })
+}
+
+// EndFirst ends the renewal that made the first generation at once if there is nothing to retire: no key before it, and
+// no slot but its own and those of the recovery key. Otherwise it does nothing.
+func (r *Rekeyer) EndFirst() error { return r.locked(r.endFirst) }
+
+func (r *Rekeyer) endFirst() error {
+	st, err := r.ring.load()
+	if err != nil || st.Renewal == nil || st.Renewal.Phase != PhaseCommitted || st.Renewal.Old != nil {
+		return err
+	}
+	ref := r.ring.ref(st.Renewal)
+	alone := true
+	err = r.each(func(id string) error {
+		in, err := r.Things.Describe(id)
+		alone = alone && err == nil && !slices.ContainsFunc(in.Slots, func(s envelope.SlotRef) bool {
+			return s.Kind != envelope.KindRecovery && !s.Same(ref)
+		})
+		return err
+	})
+	if err != nil || !alone {
+		return err
+	}
+	st.Renewal = nil
+	return r.ring.store(st)
 }
 
 // Retire ends a renewal: when the grace time is over and a validation since the commit was green, it removes the old
