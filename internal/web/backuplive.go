@@ -30,7 +30,7 @@ func (w *Web) backupPatches(ctx context.Context, put func(id, text, state string
 			put(s.DOM, s.Text, s.Icon)
 			put(s.DOM+"-w", ": "+s.Word, "")
 		}
-		for _, t := range taskRows(w.tasks.of(j.Name), row.DOM, now) {
+		for _, t := range taskRows(w.tasks.of(j.Name), backupTasks(), row.DOM, now) {
 			put(t.DOM, t.Text, t.Icon)
 		}
 	}

@@ -133,7 +133,7 @@ func (w *Web) jobRow(j wire.BackupJob, runs []wire.BackupRun, now time.Time) job
 	row := liveRow(j, now)
 	row.Chart, row.Runs = runChart(j.Name, runs, now)
 	row.Proofs = proofsOf(&j, now)
-	row.Tasks = taskRows(w.tasks.of(j.Name), row.DOM, now)
+	row.Tasks = taskRows(w.tasks.of(j.Name), backupTasks(), row.DOM, now)
 	return row
 }
 
@@ -352,24 +352,30 @@ func proofKey(k *wire.BackupKey) proofRow {
 	return row
 }
 
+// taskKind is long work with what people call it.
+type taskKind struct{ what, name string }
+
+func backupTasks() []taskKind {
+	return []taskKind{{backupName + "/verify", "Verification"}, {backupName + "/drill", "Restore drill"}}
+}
+
 // taskRows says how what somebody asked for goes, or went.
-func taskRows(found map[string]task, dom string, now time.Time) []taskRow {
+func taskRows(found map[string]task, kinds []taskKind, dom string, now time.Time) []taskRow {
 	var rows []taskRow
-	for i, what := range []string{backupName + "/verify", backupName + "/drill"} {
-		t, ok := found[what]
+	for i, k := range kinds {
+		t, ok := found[k.what]
 		if !ok {
 			continue
 		}
 		row := taskRow{DOM: fmt.Sprintf("%s-t%d", dom, i), Icon: "run"}
-		name := map[string]string{backupName + "/verify": "Verification", backupName + "/drill": "Restore drill"}[what]
 		switch {
 		case t.Going():
-			row.Text = fmt.Sprintf("%s asked for by %s %s: %.0f %%%s", name, t.Who, clock(now, t.Begun), t.Progress.Percent, after(" ", visible(t.Progress.Text)))
+			row.Text = fmt.Sprintf("%s asked for by %s %s: %.0f %%%s", k.name, t.Who, clock(now, t.Begun), t.Progress.Percent, after(" ", visible(t.Progress.Text)))
 		case t.Err != nil:
-			row.Icon, row.Text = "critical", fmt.Sprintf("%s ended %s: %s", name, clock(now, t.Ended), visible(t.Err.Error()))
+			row.Icon, row.Text = "critical", fmt.Sprintf("%s ended %s: %s", k.name, clock(now, t.Ended), visible(t.Err.Error()))
 		default:
 			row.Icon, row.Text = taskEnd(t.Result)
-			row.Text = fmt.Sprintf("%s ended %s: %s", name, clock(now, t.Ended), row.Text)
+			row.Text = fmt.Sprintf("%s ended %s: %s", k.name, clock(now, t.Ended), row.Text)
 		}
 		rows = append(rows, row)
 	}
@@ -410,9 +416,9 @@ func (w *Web) backupDo(rw http.ResponseWriter, r *http.Request, s *session) erro
 	case action == "run":
 		_, err = do[wire.BackupRun](ctx, w, r, s, backupName, action, job, wire.BackupRunRequest{Job: job})
 	case action == "verify":
-		err = w.start(r, s, backupName, action, job, wire.BackupJobRequest{Job: job, Full: r.PostFormValue("full") == "1"})
+		_, err = w.start(r, s, backupName, action, job, wire.BackupJobRequest{Job: job, Full: r.PostFormValue("full") == "1"})
 	case action == "drill" && api.Admin.Allows(s.Role):
-		err = w.start(r, s, backupName, action, job, wire.BackupJobRequest{Job: job})
+		_, err = w.start(r, s, backupName, action, job, wire.BackupJobRequest{Job: job})
 	case action == "drill":
 		err = worked(ErrRole)
 		w.note(r, s, backupName+"/"+action, job, "", result(err))

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"golang.org/x/crypto/ssh"
@@ -23,10 +24,11 @@ import (
 	"allclear/internal/app"
 	"allclear/internal/lab"
 	"allclear/internal/wire"
+	"allclear/kmip/kmiptest"
 )
 
-// newBackupWorld starts an agent with a good and an old target; three of its
-// jobs have run, one of them in vain, one never.
+// newBackupWorld starts an agent with a good and an old target, and with two key
+// servers; three of its jobs have run, one of them in vain, one never.
 func newBackupWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t}
@@ -52,6 +54,11 @@ func newBackupWorld(t *testing.T) *world {
 
 	dir := must(os.MkdirTemp("", "db-"))(t) // a short name, for the pictures
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	pki := must(kmiptest.NewPKI("the authority of key servers"))(t)
+	ours := must(pki.Issue(kmiptest.CertRequest{CommonName: "db-01", NotAfter: time.Now().AddDate(1, 0, 0)}))(t)
+	ca, cert, own := must(w.lab.WriteFile("ca.pem", pki.RootPEM))(t), must(w.lab.WriteFile("c.pem", ours.CertPEM))(t), must(w.lab.WriteFile("c.key", ours.KeyPEM))(t)
+	ks1, ks2 := w.keyServer(pki, kmiptest.Master), w.keyServer(pki, kmiptest.Clone)
+	must(ks2.Follow(ks1, 0))(t)
 	source := filepath.Join(dir, "etc")
 	for name, content := range map[string]string{
 		"hosts": "127.0.0.1 localhost\n", "ssh/sshd_config": "Port 22\n", "nginx/sites/portal.conf": strings.Repeat("server {}\n", 4000), hostileName: "odd",
@@ -71,18 +78,33 @@ backup:
     - {name: conf, kind: archive, sources: [%q], target: store-east, schedule: "5 * * * *"}
     - {name: vault, kind: archive, sources: [%q], target: vault-nas, schedule: "@daily", tries: 1}
     - {name: spare, kind: repository, sources: [%q], target: store-east}
-`, east.Addr(), identity, pin(east), w.nas.Addr(), identity, pin(w.nas), source, source, source, source)
+keyservers:
+  - {name: ks1, address: %q, group: main, primary: true, profile: isklm, ca: "file:%s", client_cert: "file:%s", client_key: "file:%s"}
+  - {name: ks2, address: %q, group: main, profile: isklm, ca: "file:%s", client_cert: "file:%s", client_key: "file:%s"}
+`, east.Addr(), identity, pin(east), w.nas.Addr(), identity, pin(w.nas), source, source, source, source,
+		ks1.Address(), ca, cert, own, ks2.Address(), ca, cert, own)
 	file := filepath.Join(dir, "allclear.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.begin(app.Options{ConfigFile: file, StateDir: filepath.Join(dir, "state"), Socket: filepath.Join(dir, "s.sock"), Listen: "127.0.0.1:0"})
+	must(w.client.Do(t.Context(), "keyserver", "key-create", wire.KeyRequest{}, nil))(t)
 	for _, job := range []string{"etc", "conf", "etc", "vault"} {
 		must(w.client.Do(t.Context(), "backup", "run", wire.BackupRunRequest{Job: job, Wait: true}, nil))(t)
 	}
 	must(w.client.Do(t.Context(), "backup", "drill", wire.BackupJobRequest{Job: "etc"}, nil))(t)
+	must(w.client.Do(t.Context(), "keyserver", "test", wire.KeyServerRequest{}, nil))(t)
 	w.source = source
 	return w
+}
+
+// keyServer starts a key server.
+func (w *world) keyServer(pki *kmiptest.PKI, role kmiptest.Role) *kmiptest.Server {
+	w.t.Helper()
+	id := must(pki.Issue(kmiptest.CertRequest{CommonName: string(role), NotAfter: time.Now().AddDate(1, 0, 0)}))(w.t)
+	s := must(kmiptest.Start(w.t.Context(), kmiptest.Options{Certificate: id.TLS, ClientCAs: pki.Pool(), Role: role, Vendor: "IBM SKLM 4.1.1.0"}))(w.t)
+	w.t.Cleanup(func() { _ = s.Close() })
+	return s
 }
 
 // hostileName is a name that a file may have.
@@ -98,12 +120,13 @@ func (w *world) copy(job string) string {
 	return jobs.Items[0].Last.Copy
 }
 
-// TestBackupsOfARealAgent does what people do, on one agent with real targets.
-func TestBackupsOfARealAgent(t *testing.T) {
+// TestProtectionByARealAgent does what people do, on one agent with real targets.
+func TestProtectionByARealAgent(t *testing.T) {
 	w := newBackupWorld(t)
 	t.Run("FilesComeBack", w.filesComeBack)
 	t.Run("StageByStage", w.stageByStage)
 	t.Run("Accessible", w.backupPages)
+	t.Run("Rekey", w.rekey)
 }
 
 // backupPages looks at the pages of backups as the other test does at the
@@ -119,7 +142,9 @@ func (w *world) backupPages(t *testing.T) {
 		{"backup-failed", "/backups/vault", ""},
 		{"backup-copies", "/backups/etc/copies", ""},
 		{"backup-files", "/backups/etc/copies/" + w.copy("etc") + "?" + folder, ""},
-	}, "backups", "backup-job", "backup-files")
+		{"keyservers", "/keyservers", ""},
+		{"keyserver", "/keyservers/ks1", ""},
+	}, "backups", "backup-job", "backup-files", "keyservers", "keyserver")
 	for _, c := range complaints() {
 		t.Errorf("the browser complains: %s", c)
 	}
@@ -194,5 +219,30 @@ func (w *world) filesComeBack(t *testing.T) {
 	log := must(os.ReadFile(filepath.Join(filepath.Dir(w.source), "state", "audit.jsonl")))(t)
 	if !bytes.Contains(log, []byte(`"what":"backup/restore","target":"etc `)) {
 		t.Errorf("the audit log says nothing of it: %s", log)
+	}
+}
+
+// rekey asks for a step by its button, and is told why it must wait.
+func (w *world) rekey(t *testing.T) {
+	tab := browser(t)
+	w.login(tab, "admin")
+	press := func(step string) {
+		t.Helper()
+		w.open(t, tab, "/keyservers")
+		eventually(t, tab, "the stream lives", `document.getElementById("live-w").textContent === "Live"`)
+		form := `form[action="/keys/repo/` + step + `"] button`
+		if err := chromedp.Do(tab, chromedp.Click(chromedp.CSS(form)), chromedp.WaitVisible(chromedp.CSS("#main .steps, #main .verdict"))); err != nil {
+			t.Fatalf("%s: %v", step, err)
+		}
+	}
+	says := func(step, words string) {
+		t.Helper()
+		eventually(t, tab, step, `document.querySelector("main").innerText.includes(`+fmt.Sprintf("%q", words)+`)`)
+	}
+	press("retire") // the first generation is young: it says when
+	says("a step that comes too early", "Not done")
+	eventually(t, tab, "the stream lives on that page too", `document.getElementById("live-w").textContent === "Live"`)
+	if ask[bool](t, tab, `fetch("/keyservers").then(r => r.text()).then(s => s.includes("/keys/repo/cancel"))`) {
+		t.Error("a first generation that is in use can be cancelled")
 	}
 }

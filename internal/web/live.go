@@ -279,6 +279,7 @@ func (w *Web) patches(ctx context.Context) map[string]patch {
 		}
 	}
 	w.backupPatches(ctx, put)
+	w.keyServerPatches(ctx, put)
 	return m
 }
 

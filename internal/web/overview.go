@@ -115,7 +115,7 @@ func (w *Web) title(s stretch) string {
 func (w *Web) claim(sub wire.Protects, v *overview, c chapter, mine []stretch, gaps []gap) claim {
 	cl := claim{Name: sub.Name, Text: sub.Text, Checks: sub.Checks, Icon: "ok", Word: "Well", Label: label(sub.Name)}
 	if w.o.Works != nil {
-		cl.Page = map[string]string{backupName: "/backups"}[sub.Name]
+		cl.Page = map[string]string{backupName: "/backups", keyServerName: "/keyservers"}[sub.Name]
 	}
 	for _, l := range v.Lanes {
 		if l.Name != sub.Name {

@@ -146,7 +146,7 @@ func (w *Web) render(rw http.ResponseWriter, status int, name string, p page) {
 func funcs() template.FuncMap {
 	return template.FuncMap{
 		"icon": icon, "sentence": sentence, "firstline": firstLine, "morelines": moreLines, "rung": rung, "state": state, "when": when, "ago": ago, "count": count, "title": capital, "plus": func(a, b int) int { return a + b },
-		"key": breakable, "label": label, "clock": clock, "spaced": spaced, "list": func(s []string) string { return strings.Join(s, ", ") },
+		"ms": ms, "key": breakable, "label": label, "clock": clock, "spaced": spaced, "list": func(s []string) string { return strings.Join(s, ", ") },
 		"every": every, "lines": func(s string) bool { return strings.Contains(s, "\n") }, "dict": dict, "visible": visible,
 		"size": size, "percent": percent, "took": span2, "spacedl": func(n int64) string { return spaced(uint64(max(0, n))) },
 		"countl": func(n int64, what string) string { return count(int(n), what) }, "rate": func(v float64) string { return size(int64(v)) + "/s" },

@@ -116,6 +116,7 @@ type task struct {
 	Progress     wire.Progress
 	Result       any
 	Err          error
+	over         chan struct{} // closed at its end
 	do           func(ctx context.Context, tell func(wire.Progress)) (any, error)
 	note         func(error)
 }
@@ -160,6 +161,26 @@ func (ts *tasks) carry(ctx context.Context, t *task, now func() time.Time) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	t.Result, t.Err, t.Ended = out, err, now()
+	close(t.over)
+}
+
+// patience is how long a browser waits for the end of long work, so that most
+// of it is answered at once.
+const patience = 15 * time.Second
+
+// await waits for the end of a task, but not long. It answers the error of one
+// that has ended.
+func (ts *tasks) await(ctx context.Context, t *task) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-t.over:
+	}
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	return t.Err
 }
 
 // begin enters a task, unless one of its kind goes on for its target.
@@ -215,13 +236,13 @@ func (ts *tasks) of(target string) map[string]task {
 
 // start begins an action that takes long. It is audited when it begins and when
 // it has ended.
-func (w *Web) start(r *http.Request, s *session, subsystem, action, target string, in any) error {
+func (w *Web) start(r *http.Request, s *session, subsystem, action, target string, in any) (*task, error) {
 	if w.o.Works == nil {
-		return noWork
+		return nil, noWork
 	}
 	what := subsystem + "/" + action
 	t := &task{
-		What: what, Target: target, Who: s.Who, Begun: w.o.Now(),
+		What: what, Target: target, Who: s.Who, Begun: w.o.Now(), over: make(chan struct{}),
 		do: func(ctx context.Context, tell func(wire.Progress)) (any, error) {
 			out, err := w.o.Works.Do(ctx, s.Role, subsystem, action, in, tell)
 			return out, worked(err)
@@ -234,12 +255,12 @@ func (w *Web) start(r *http.Request, s *session, subsystem, action, target strin
 		select {
 		case w.tasks.ask <- t:
 			w.note(r, s, what, target, "", "begun")
-			return nil
+			return t, nil
 		case <-r.Context().Done():
 			err = context.Cause(r.Context())
 			w.tasks.drop(t)
 		}
 	}
 	w.note(r, s, what, target, "", result(err))
-	return err
+	return nil, err
 }
