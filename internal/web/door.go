@@ -118,7 +118,11 @@ func (w *Web) serve(rt route, rw http.ResponseWriter, r *http.Request) {
 			w.fail(rw, r, s, err)
 			return
 		}
-		// The body is here: from now on the connection may be quiet until the answer.
+	}
+	if r.Method == http.MethodPost || r.ContentLength == 0 {
+		// The body is here, or there is none: from now on the connection may be quiet
+		// until the answer, which may be a stream. At its deadline the request would
+		// be taken for one whose browser is gone.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
 	}
 	if err := rt.handle(w, rw, r, s); err != nil {

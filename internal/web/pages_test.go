@@ -262,6 +262,22 @@ func TestTheStreamPatchesByIDAndResumes(t *testing.T) {
 	}
 }
 
+// TestAnIdleStreamLives waits for the first sign of life, which comes later than
+// any request may take to arrive.
+func TestAnIdleStreamLives(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("needs: 15 seconds")
+	}
+	f := start(t, &demo{things: 1})
+	for event := range f.someone(api.Viewer).stream(t, fmt.Sprint(f.agent.Brief().Seq)) {
+		if event == "beat" {
+			return
+		}
+	}
+	t.Error("the stream ended before its first beat")
+}
+
 func TestColoursAreRememberedWithoutAScript(t *testing.T) {
 	f := start(t, &demo{})
 	p := f.someone(api.Viewer)
