@@ -222,7 +222,7 @@ func TestAPrimaryConflictClearsInThreeWays(t *testing.T) {
 			if !n.active(keyserver.CodeUnreachable, "ks1") {
 				t.Error("the old primary was reached")
 			}
-			cleared := slices.ContainsFunc(n.events, func(ev fault.Event) bool {
+			cleared := slices.ContainsFunc(n.noticed(), func(ev fault.Event) bool {
 				return ev.Key == fault.Key{Code: keyserver.CodePrimaryConflict, Resource: "ks1"} && ev.Kind == fault.KindClear && ev.Reason == fault.Verified
 			})
 			if !cleared {

@@ -298,7 +298,7 @@ func TestNoKeyBytesAreTold(t *testing.T) {
 	n.fails(n.clone.Overwrite(uid, []byte("0123456789abcdefFEDCBA9876543210")))
 	n.verify("ks1")
 	n.verify("ks2")
-	told := fmt.Sprintf("%+v %+v %+v", n.events, view[any](n, "servers", ""), view[any](n, "keys", ""))
+	told := fmt.Sprintf("%+v %+v %+v", n.noticed(), view[any](n, "servers", ""), view[any](n, "keys", ""))
 	for _, secret := range []string{string(key), fmt.Sprintf("%x", key), "0123456789abcdef", fmt.Sprintf("%x", "0123456789abcdef"), "hunter2"} {
 		if strings.Contains(told, secret) {
 			t.Errorf("a secret was told: %q", secret)

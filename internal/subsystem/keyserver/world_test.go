@@ -3,6 +3,7 @@ package keyserver_test
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -93,6 +94,13 @@ func (w *world) view(code fault.Code, resource string) (fault.View, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.set.View(fault.Key{Code: code, Resource: resource}, w.Clock())
+}
+
+// noticed are the events so far.
+func (w *world) noticed() []fault.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.events)
 }
 
 // active claims that the fault stands.
