@@ -16,7 +16,7 @@ import (
 func (c *commands) keyCommand() *cobra.Command {
 	cmd := noun("key", "The keys that key servers keep for this host, and what they open",
 		c.keyCreateCommand(), c.keyListCommand(), c.keyRekeyCommand(), c.volumeCommand(),
-		noun("recovery", "The offline key that opens everything when all else is lost", c.recoveryCreateCommand(), c.recoveryValidateCommand()),
+		noun("recovery", "The offline key that opens everything when all else is lost", c.recoveryCreateCommand(), c.recoveryValidateCommand(), c.recoveryUseCommand()),
 		noun("secret", "Secrets that the configuration names as secret:NAME", c.secretPutCommand(), c.secretRemoveCommand()))
 	cmd.AddCommand(c.folderCommands()...)
 	return cmd
@@ -166,27 +166,48 @@ lock it away, then prove that you can read your own writing with
 const maxIdentity = 4096
 
 func (c *commands) recoveryValidateCommand() *cobra.Command {
-	var file string
-	cmd := &cobra.Command{
+	return c.recoveryCommand("recovery-validate", &cobra.Command{
 		Use: "validate", Short: "Prove that the recovery key opens everything",
 		Long: `Read the recovery key from standard input, or a file, open everything with it and
 record when that was. It is never taken from the command line, where others of
 this host could read it.`,
-		Args: none,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			identity, err := c.readSecret(file, maxIdentity, "recovery key")
-			if err != nil {
-				return err
-			}
-			r, err := act[wire.KeyRecovery](cmd.Context(), c, "keyserver", "recovery-validate", wire.KeyRecoveryRequest{Identity: strings.TrimSpace(string(identity))}, nil)
-			if err != nil {
-				return err
-			}
-			c.show(r, func() {
-				c.out.line("%s the recovery key %s opens all of %s", c.out.style(styleGood, "proved:"), safe(r.Fingerprint), count(len(r.Things), "thing"))
-			}, "")
-			return nil
-		},
+	}, func(r *wire.KeyRecovery) {
+		c.out.line("%s the recovery key %s opens all of %s", c.out.style(styleGood, "proved:"), safe(r.Fingerprint), count(len(r.Things), "thing"))
+	})
+}
+
+func (c *commands) recoveryUseCommand() *cobra.Command {
+	return c.recoveryCommand("recovery-use", &cobra.Command{
+		Use: "use", Short: "Open with the recovery key what nothing else opens any more",
+		Long: `Read the recovery key from standard input, or a file, and give everything that no
+other key opens a slot for one that there is: the current key of the key servers,
+or the local key file when they are gone. On another host put the keys folder of
+this one into the state directory of a stopped agent first.`,
+	}, func(r *wire.KeyRecovery) {
+		if len(r.Things) == 0 {
+			c.out.line("Everything opens without the recovery key: nothing was changed.")
+			return
+		}
+		c.out.line("%s opened again: %s", c.out.style(styleGood, "ok:"), safe(strings.Join(r.Things, ", ")))
+	})
+}
+
+// recoveryCommand makes a command that reads the recovery key and hands it to an
+// action.
+func (c *commands) recoveryCommand(action string, cmd *cobra.Command, tell func(*wire.KeyRecovery)) *cobra.Command {
+	var file string
+	cmd.Args = none
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		identity, err := c.readSecret(file, maxIdentity, "recovery key")
+		if err != nil {
+			return err
+		}
+		r, err := act[wire.KeyRecovery](cmd.Context(), c, "keyserver", action, wire.KeyRecoveryRequest{Identity: strings.TrimSpace(string(identity))}, nil)
+		if err != nil {
+			return err
+		}
+		c.show(r, func() { tell(&r) }, "")
+		return nil
 	}
 	cmd.Flags().StringVar(&file, "file", "-", "the file that holds it; - for standard input")
 	return cmd

@@ -173,7 +173,7 @@ func TestOnlyTheCommandsOfThisStepExist(t *testing.T) {
 		"backup show", "backup trust", "backup verify", "check list", "completion", "config check", "config example", "config schema", "drill",
 		"fault ack", "fault explain", "fault fix", "fault history", "fault list", "fault shelve", "fault show", "fault unack",
 		"fault unshelve", "fault watch", "fault why", "key create", "key encrypt", "key list", "key lock", "key recovery create",
-		"key recovery validate", "key rekey", "key secret put", "key secret remove", "key unlock", "key volume", "keyserver add", "keyserver list", "keyserver remove",
+		"key recovery use", "key recovery validate", "key rekey", "key secret put", "key secret remove", "key unlock", "key volume", "keyserver add", "keyserver list", "keyserver remove",
 		"keyserver set", "keyserver show", "keyserver test", "kmip serve", "notify list", "notify test", "page login", "preflight", "probe http", "probe kmip", "probe ssh", "probe tls",
 		"run", "status", "support", "verify", "version",
 	}

@@ -252,7 +252,7 @@ func keyUnavailable() fault.Entry {
 		Remedy: []fault.Remedy{
 			{Text: "See which keys could open it and why they do not.", Impact: readsOnly, Command: "allclear key list"},
 			{Text: "Look again: the fault clears when the key opens.", Impact: "asks the key servers once", Command: "allclear verify {resource}"},
-			{Text: "If everything else is lost, the offline recovery key opens it.", Impact: "the recovery key is then known to this machine's operator", Command: "allclear key recovery create"},
+			{Text: "If everything else is lost, the offline recovery key opens it: type it in.", Impact: "everything gets a slot for a key that there is", Command: "allclear key recovery use"},
 		},
 		Variants: []fault.Variant{
 			{Name: "missing", Title: "Key of the backup job is gone", Cause: "The job has made copies before, and the file that holds its sealed key is not there any more. A new key would not open them."},
