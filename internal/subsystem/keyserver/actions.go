@@ -240,7 +240,7 @@ func (k *KeyServers) doTest(ctx context.Context, in wire.KeyServerRequest, tell 
 }
 
 // maxParallel bounds the validations that go at once.
-const maxParallel = 32
+const maxParallel = 256
 
 // test validates servers at the same time and has each result recorded.
 func (k *KeyServers) test(ctx context.Context, names []string, t fault.Trigger, tell func(wire.Progress)) error {

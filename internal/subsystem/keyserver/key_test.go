@@ -301,6 +301,31 @@ func TestTheRecoveryKeyIsTheWayBack(t *testing.T) {
 	}
 }
 
+// A key stays with the group that keeps it: a group that was renamed in the
+// configuration stops new work, and neither the agent nor the key is lost.
+func TestAKeyStaysWithItsGroup(t *testing.T) {
+	n := newNode(t, nil)
+	n.create()
+	renamed := n.opts
+	renamed.Servers = nil
+	for _, s := range n.opts.Servers {
+		s.Group = "other"
+		renamed.Servers = append(renamed.Servers, s)
+	}
+	n.stop()
+	was := n.opts
+	n.opts = renamed
+	n.open()
+	if _, _, err := n.keys.Keeper().Open(t.Context(), "secret/mail"); err == nil || !strings.Contains(err.Error(), "group main has no key servers") {
+		t.Errorf("opened without its group: %v", err)
+	}
+	if err := n.keys.Keeper().Protect(t.Context(), "backup/new", []byte("x")); err == nil {
+		t.Error("new work went under the key file")
+	}
+	n.fails(n.keys.Configure(was))
+	n.opens("secret/mail", "hunter2")
+}
+
 // An old level is compared as numbers, not as text.
 func TestLevels(t *testing.T) {
 	for _, c := range []struct {

@@ -41,31 +41,27 @@ func (k *KeyServers) ringGroup() string {
 }
 
 // chooseRing takes the ring of this node. One that has a key stays with the group
-// that keeps it; one that has none goes where the servers are.
+// that keeps it, whatever became of the group; one that has none goes where the
+// servers are.
 func (k *KeyServers) chooseRing() error {
+	o := k.options()
+	group, err := keyring.KeptBy(o.Keys, ringName)
+	if err != nil {
+		return err
+	}
+	group = cmp.Or(group, k.ringGroup())
 	if ring := k.present(); ring != nil {
-		st, err := ring.Status()
-		if err != nil || st.Current != nil || st.Renewal != nil || len(st.Orphans) > 0 || st.Group == k.ringGroup() {
+		if st, err := ring.Status(); err != nil || st.Group == group {
 			return err
 		}
 	}
-	groups := []string{k.ringGroup()}
-	for _, g := range k.groups() {
-		groups = append(groups, g.Name)
+	ring, err := keyring.NewRing(keyring.RingOptions{
+		Name: ringName, Group: group, Node: cmp.Or(o.Node, "node"), Folder: o.Keys, Source: k.source, Now: k.now,
+	})
+	if err != nil {
+		return err
 	}
-	o := k.options()
-	var failed error
-	for _, g := range groups {
-		ring, err := keyring.NewRing(keyring.RingOptions{
-			Name: ringName, Group: g, Node: cmp.Or(o.Node, "node"), Folder: o.Keys, Source: k.source, Now: k.now,
-		})
-		if err != nil {
-			failed = cmp.Or(failed, err) // kept by another group, or damaged
-			continue
-		}
-		return k.useRing(ring)
-	}
-	return failed
+	return k.useRing(ring)
 }
 
 // The times of a renewal: how long Prepare waits for the clones, asking how often.

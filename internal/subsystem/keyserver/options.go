@@ -54,7 +54,7 @@ type Group struct {
 	Name      string
 	MinKMIP   kmip.Version // 0 is 1.3
 	MinTLS    uint16       // 0 is TLS 1.2
-	LegacyTLS bool         // also suites without forward secrecy
+	LegacyTLS bool         // also suites that are no longer good: see ciphers
 	Device    string       // the device group of this host at the servers; "" none
 	// Interval is the time between two validations, Exception that while a fault
 	// stands; 0 is 6 h and 15 min (seed 002: the two-speed timer).
@@ -134,8 +134,8 @@ func (g Group) withDefaults() Group {
 }
 
 // ciphers are the suites that are offered below TLS 1.3: Go's own, and in a group
-// that allows them those without forward secrecy, which a PyKMIP server with an
-// RSA key needs.
+// that allows them those in CBC mode with SHA-256, which a PyKMIP server with an
+// RSA key needs, and those without forward secrecy.
 func (g Group) ciphers() []uint16 {
 	if !g.LegacyTLS {
 		return nil
@@ -147,6 +147,7 @@ func (g Group) ciphers() []uint16 {
 		}
 	}
 	return append(all,
+		tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256,
 		tls.TLS_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_128_CBC_SHA256,
 		tls.TLS_RSA_WITH_AES_256_CBC_SHA, tls.TLS_RSA_WITH_AES_128_CBC_SHA)
 }

@@ -36,6 +36,13 @@ type RingOptions struct {
 	Failpoint func(step string) error // see envelope.Options
 }
 
+// KeptBy answers the group that keeps the key of that name, "" when there is none yet.
+func KeptBy(folder *os.Root, name string) (string, error) {
+	r := &Ring{name: name, record: envelope.NewRecord(folder, "key-"+name, "keyring")}
+	st, err := r.load()
+	return st.Group, err
+}
+
 // NewRing answers the ring of that name, whether it has a key yet or not.
 func NewRing(o RingOptions) (*Ring, error) {
 	if err := envelope.CheckID("key/" + o.Name); err != nil {
