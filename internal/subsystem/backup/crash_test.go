@@ -3,11 +3,14 @@ package backup_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +46,16 @@ const childVariable = "ALLCLEAR_TEST_BACKUP_CHILD"
 func TestMain(m *testing.M) {
 	if text := os.Getenv(childVariable); text != "" {
 		os.Exit(beChild(text))
+	}
+	// Most of these tests wait for disks and for other programs: more of them may
+	// do so at a time than there are processors, unless somebody says otherwise.
+	flag.Parse()
+	said := false
+	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" })
+	if !said {
+		if err := flag.Set("test.parallel", strconv.Itoa(max(8, runtime.GOMAXPROCS(0)))); err != nil {
+			panic(err)
+		}
 	}
 	os.Exit(m.Run())
 }
@@ -188,7 +201,7 @@ func TestKillWhileAnArchiveIsSentBySCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = io.Copy(io.Discard, out) // nothing it says matters now
-	_ = cmd.Wait() // it was killed
+	_ = cmd.Wait()                  // it was killed
 	for _, name := range names(t, target.Path) {
 		if !sshpolicy.IsTemp(filepath.Base(name)) {
 			t.Errorf("%s stands under a copy's name", name)
