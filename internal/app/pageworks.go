@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"allclear/internal/agent"
 	"allclear/internal/api"
+	"allclear/internal/fault"
 	"allclear/internal/subsystem"
 	"allclear/internal/subsystem/backup/extract"
 	"allclear/internal/subsystem/backup/source"
@@ -24,7 +24,13 @@ import (
 
 // works lets the page use what subsystems show and do, each with the role that
 // it asks for at the socket.
-type works struct{ agent *agent.Agent }
+type works struct{ agent worker }
+
+// worker is the agent as far as works needs it.
+type worker interface {
+	Subsystems() []subsystem.Subsystem
+	Do(ctx context.Context, subsystem, action string, in json.RawMessage, progress func(wire.Progress)) (any, []fault.Event, error)
+}
 
 func allowed(need, have api.Role) error {
 	if !need.Allows(have) {

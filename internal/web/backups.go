@@ -8,7 +8,6 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -274,84 +273,6 @@ func runLine(run *wire.BackupRun, now time.Time) string {
 	return visible(sentence(strings.Join(all, "; "))) + "."
 }
 
-// proofsOf says what was proved of a job's copies, and when.
-func proofsOf(j *wire.BackupJob, now time.Time) []proofRow {
-	p := &j.Proof
-	rows := []proofRow{proofVerified(j, now), proofRead(p, now), proofDrill(p, now), proofKey(&j.Key)}
-	structure := proofRow{"stale", "Structure never looked at", "Whether all that the copies need is there is not known."}
-	if p.Structure != nil {
-		structure = proofRow{"ok", "Complete " + clock(now, *p.Structure), "All that the copies need was found at the target, " + ago(now, *p.Structure) + " ago."}
-	}
-	return slices.Insert(rows, 1, structure)
-}
-
-func proofVerified(j *wire.BackupJob, now time.Time) proofRow {
-	v := j.Proof.Verified
-	if v == nil {
-		return proofRow{"stale", "No verified copy", "No run has read its copy back and found it to agree."}
-	}
-	row := proofRow{"ok", "Copy verified " + clock(now, *v), "Copy " + visible(brief(j.Proof.Copy)) + " was read back and agreed, " + ago(now, *v) + " ago."}
-	if !current(j, now) {
-		row.Icon, row.Text = "major", row.Text+" That is more than "+every(j.OverdueAfter)+"."
-	}
-	return row
-}
-
-func proofRead(p *wire.BackupProof, now time.Time) proofRow {
-	row := proofRow{Icon: "stale", Head: fmt.Sprintf("%s %% read back", percent(p.ReadPercent)), Text: "Of all copies, read and compared within " + every(p.ReadWithin) + "."}
-	if p.ReadPercent >= 99.95 {
-		row.Icon = "ok"
-	}
-	if p.ReadOldest != nil {
-		row.Text += " The oldest reading that counts is from " + clock(now, *p.ReadOldest) + "."
-	} else if p.ReadPercent < 99.95 {
-		row.Text += " The rest was never read."
-	}
-	return row
-}
-
-func proofDrill(p *wire.BackupProof, now time.Time) proofRow {
-	d := p.Drill
-	switch {
-	case d == nil:
-		return proofRow{"stale", "No restore drill", "Nobody has tried to restore from these copies."}
-	case d.Passed:
-		return proofRow{"ok", "Restore drill passed " + clock(now, d.At), fmt.Sprintf("%s of copy %s, %s, streamed as a restore does: equal to what was saved.", count(d.Files, "file"), visible(brief(d.Copy)), size(d.Bytes))}
-	}
-	row := proofRow{"critical", "Restore drill failed " + clock(now, d.At), visible(sentence(joined(": ", d.First, d.Why))) + "."}
-	if p.DrillPassed != nil {
-		row.Text += " The last one that passed was " + clock(now, *p.DrillPassed) + "."
-	}
-	return row
-}
-
-func proofKey(k *wire.BackupKey) proofRow {
-	row := proofRow{"stale", "Key not looked at yet", "Whether the copies could be opened is not known."}
-	switch k.State {
-	case "none-yet":
-		return proofRow{"na", "No key yet", "The first run makes it, and seals it before anything is encrypted with it."}
-	case "unavailable":
-		return proofRow{"critical", "The key cannot be had", visible(sentence(k.Why)) + "."}
-	case "readable":
-		row = proofRow{"ok", "The key opens", "It was unsealed."}
-		switch {
-		case k.Cached:
-			row.Icon, row.Text = "warning", "It comes from memory: no key server answers."
-		case k.From != "":
-			row.Text = "It was unsealed with the key from " + visible(k.From) + "."
-		}
-		if k.Local {
-			row.Icon, row.Text = "warning", "Only a file on this machine opens it: it is lost with this machine."
-		}
-		if k.Recovery {
-			row.Text += " The recovery key opens it too."
-		} else {
-			row.Icon, row.Text = "warning", row.Text+" No recovery key opens it."
-		}
-	}
-	return row
-}
-
 // taskKind is long work with what people call it.
 type taskKind struct{ what, name string }
 
@@ -430,93 +351,4 @@ func (w *Web) backupDo(rw http.ResponseWriter, r *http.Request, s *session) erro
 	}
 	http.Redirect(rw, r, local(cmp.Or(r.PostFormValue("back"), "/backups/"+url.PathEscape(job))), http.StatusSeeOther)
 	return nil
-}
-
-// jobBody is everything about one job.
-type jobBody struct {
-	Job     jobRow
-	Runs    []runRow
-	Older   string // the link to older runs
-	Later   bool   // these are not the newest
-	Faults  []faultRow
-	Rates   template.HTML
-	Skipped []wire.BackupSkipped
-}
-
-// runRow is a run in the history.
-type runRow struct {
-	wire.BackupRun
-	Icon, Word, How string
-}
-
-// historyRuns is how many runs one page of the history shows.
-const historyRuns = 50
-
-func (w *Web) backupJob(rw http.ResponseWriter, r *http.Request, s *session) error {
-	job, err := w.jobOf(r, s)
-	if err != nil {
-		return err
-	}
-	p := w.page(r, s, "backups", "Backup "+visible(job.Name))
-	before := r.URL.Query().Get("before")
-	runs, err := w.runs(r.Context(), s, job.Name, before, historyRuns)
-	if err != nil {
-		return err
-	}
-	newest := runs.Items
-	if before != "" {
-		list, err := w.runs(r.Context(), s, job.Name, "", shownRuns)
-		if err != nil {
-			return err
-		}
-		newest = list.Items
-	}
-	b := jobBody{Job: w.jobRow(job, newest[:min(len(newest), shownRuns)], p.Now), Later: before != ""}
-	b.Rates = rateChart(newest[:min(len(newest), shownRuns)], p.Now)
-	for _, run := range runs.Items {
-		b.Runs = append(b.Runs, runRowOf(run))
-	}
-	if runs.Next != "" {
-		b.Older = "/backups/" + url.PathEscape(job.Name) + "?" + url.Values{"before": {runs.Next}}.Encode() + "#hi"
-	}
-	if b.Job.Run != nil {
-		b.Skipped = b.Job.Run.Skipped
-	}
-	rows := slices.DeleteFunc(w.o.Agent.Rows(api.Query{}), func(f wire.FaultRow) bool {
-		return part(f.Check) != backupName || f.Key.Resource != job.Name && f.Key.Resource != job.Target
-	})
-	b.Faults = w.listed(inOrder(rows), shownFaults)
-	p.Body = b
-	w.render(rw, http.StatusOK, "backupjob", p)
-	return nil
-}
-
-// jobOf is the job that the path names.
-func (w *Web) jobOf(r *http.Request, s *session) (wire.BackupJob, error) {
-	name := r.PathValue("job")
-	jobs, err := view[wire.List[wire.BackupJob]](r.Context(), w, s.Role, backupName, "jobs", nil)
-	if err != nil && !errors.Is(err, ErrNoWork) {
-		return wire.BackupJob{}, err
-	}
-	for _, j := range jobs.Items {
-		if j.Name == name {
-			return j, nil
-		}
-	}
-	return wire.BackupJob{}, &refusal{http.StatusNotFound, wire.Error{Code: "no-such-job", Message: "No backup job has this name.", Hint: "The page of backups lists all jobs."}}
-}
-
-func runRowOf(run wire.BackupRun) runRow {
-	row := runRow{BackupRun: run, Icon: "critical", Word: "Failed", How: run.Result.Text}
-	switch {
-	case run.State == "running":
-		row.Icon, row.Word = "run", "Running"
-	case run.State == "success" && run.SkippedCount > 0:
-		row.Icon, row.Word, row.How = "minor", "Verified", count(run.SkippedCount, "file")+" left out"
-	case run.State == "success":
-		row.Icon, row.Word, row.How = "ok", "Verified", brief(run.Copy)
-	case run.State == "interrupted":
-		row.Icon, row.Word = "major", "Interrupted"
-	}
-	return row
 }

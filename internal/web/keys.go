@@ -75,8 +75,7 @@ func keyRowOf(k wire.Key, now time.Time) keyRow {
 	if n.Failure != "" {
 		row.Icon, row.Word = "major", "Renewal failed at "+n.Phase
 	}
-	// The first generation in use has none before it to go back to.
-	row.Cancel = slices.Contains(n.Next, "cancel") && (n.Phase != "committed" || k.Old != nil)
+	row.Cancel = slices.Contains(n.Next, "cancel")
 	if n.Phase == "cancelling" {
 		row.Word, row.Note = "Renewal being cancelled", "The new generation is taken back. The present one opens everything."
 		return row

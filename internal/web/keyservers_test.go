@@ -50,7 +50,8 @@ func addKeyServers(s *workshop, text string) {
 		Things: []wire.SurvivalThing{
 			{ID: "backup/etc" + text, Openers: []string{"ks1", "ks2"}, Recovery: true, Opens: true},
 			{ID: "backup/sole", Openers: []string{"ks1"}, Sole: "ks1", Opens: true},
-			{ID: "secret/local", Local: true, Opens: true}, {ID: "secret/gone"},
+			{ID: "secret/local", Local: true, Opens: true},
+			{ID: "secret/gone"},
 		},
 		Lost: []wire.SurvivalIfServer{{Server: "ks1", Keys: []string{"repo generation 7" + text}}, {Server: "ks2"}},
 	})

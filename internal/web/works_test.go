@@ -90,8 +90,11 @@ func newWorkshop(text string) *workshop {
 	run := wire.BackupRun{
 		ID: "r1", Job: "etc", Kind: "repository", Target: "nas", Trigger: "schedule", State: "success", Started: now, Ended: &now, Try: 1, Tries: 3, Percent: 100,
 		Stages: []wire.BackupStage{
-			{Name: "begin", Order: 1, State: "success", Ended: &now}, {Name: "source", Order: 2, State: "success", Ended: &now}, {Name: "transfer", Order: 3, State: "success", Ended: &now},
-			{Name: "verify", Order: 4, State: "success", Ended: &now, Text: text}, {Name: "done", Order: 5, State: "success", Ended: &now},
+			{Name: "begin", Order: 1, State: "success", Ended: &now},
+			{Name: "source", Order: 2, State: "success", Ended: &now},
+			{Name: "transfer", Order: 3, State: "success", Ended: &now},
+			{Name: "verify", Order: 4, State: "success", Ended: &now, Text: text},
+			{Name: "done", Order: 5, State: "success", Ended: &now},
 		},
 		Files: 1204, Bytes: 41 << 20, BytesSent: 3 << 20, BytesRead: 2 << 20, Rate: 63 << 20, DurationMS: 5200, Copy: strings.Repeat("ab", 32), Server: text,
 		Result: wire.BackupResult{Class: "ok"}, Notes: []string{text}, UCS: "F999723 " + text,
@@ -120,7 +123,8 @@ func newWorkshop(text string) *workshop {
 		},
 		"backup/list": func(any, func(wire.Progress)) (any, error) {
 			return wire.List[wire.BackupFile]{Items: []wire.BackupFile{
-				{Path: "/etc", Type: "dir", Mode: "drwxr-xr-x", Owner: text, Modified: now}, {Path: "/" + text, Type: "file", Mode: "-rw-r--r--", Size: 12, Modified: now},
+				{Path: "/etc", Type: "dir", Mode: "drwxr-xr-x", Owner: text, Modified: now},
+				{Path: "/" + text, Type: "file", Mode: "-rw-r--r--", Size: 12, Modified: now},
 				{Path: "/link", Type: "symlink", Mode: "Lrwxrwxrwx", Link: text, Modified: now},
 			}}, nil
 		},
