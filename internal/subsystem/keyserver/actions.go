@@ -90,8 +90,8 @@ func (k *KeyServers) changed(ctx context.Context, name string, t fault.Trigger, 
 	}
 	tell(wire.Progress{Stage: name, Text: "is validated"})
 	res, err := k.validate(ctx, name, t)
-	if err != nil {
-		return wire.KeyServerReply{}, fmt.Errorf("%s is defined, and was not validated: %w", name, err)
+	if err != nil { // whoever asked may be gone: its check looks at it instead
+		return wire.KeyServerReply{}, errors.Join(fmt.Errorf("%s is defined, and was not validated: %w", name, err), k.planned(ctx))
 	}
 	k.mu.Lock()
 	if w := k.seen[name]; w != nil {
@@ -106,10 +106,11 @@ func (k *KeyServers) changed(ctx context.Context, name string, t fault.Trigger, 
 	return wire.KeyServerReply{Server: w, Queued: []string{}}, err
 }
 
-// planned tells who plans checks that the objects have changed.
+// planned tells who plans checks that the objects have changed, whether or not
+// somebody still waits for the command that did it.
 func (k *KeyServers) planned(ctx context.Context) error {
 	if changed := k.options().Changed; changed != nil {
-		return changed(ctx)
+		return changed(context.WithoutCancel(ctx))
 	}
 	return nil
 }
@@ -208,6 +209,11 @@ func (k *KeyServers) promote(st *state, s Server) (old []string) {
 		}
 	}
 	k.mu.Unlock()
+	for i := range st.Servers {
+		if o := &st.Servers[i]; o.Name != s.Name && o.Group == s.Group {
+			o.Primary = false
+		}
+	}
 	st.Primaries[s.Group] = choice{Server: s.Name, Instead: instead}
 	return old
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -182,6 +183,38 @@ func (k *KeyServers) groups() []Group {
 	return out
 }
 
+// abandoned answers the groups without a server that keep a key in use here, sorted:
+// somebody took the last one out of the configuration.
+func (k *KeyServers) abandoned() []Group {
+	names := map[string]bool{}
+	if st, err := k.present().Status(); err == nil && st.Current != nil {
+		names[st.Current.Group] = true
+	}
+	ids, err := k.keeper.IDs()
+	if err != nil {
+		k.log.Warn("what hangs on key servers is not known", "error", err)
+	}
+	for _, id := range ids {
+		in, err := k.keeper.Describe(id)
+		if err != nil {
+			continue // a damaged header says nothing; who opens the thing raises that
+		}
+		for _, ref := range in.Slots {
+			if ref.Kind == envelope.KindKMIP {
+				names[ref.Group] = true
+			}
+		}
+	}
+	o := k.options()
+	var out []Group
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if len(k.of(name)) == 0 {
+			out = append(out, o.group(name))
+		}
+	}
+	return out
+}
+
 func (k *KeyServers) all() []Server {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -222,7 +255,7 @@ func (k *KeyServers) Checks() []check.Check {
 	for _, s := range k.all() {
 		all = append(all, k.serverCheck(s.Name))
 	}
-	for _, g := range k.groups() {
+	for _, g := range append(k.groups(), k.abandoned()...) {
 		all = append(all, k.groupCheck(g))
 	}
 	return append(all, k.keyCheck(), k.recoveryCheck())
@@ -232,6 +265,9 @@ func (k *KeyServers) Checks() []check.Check {
 func (k *KeyServers) Describe() (string, bool) {
 	all := k.all()
 	if len(all) == 0 {
+		if lost := k.abandoned(); len(lost) > 0 {
+			return fmt.Sprintf("no key server is configured, and keys of group %s are in use", lost[0].Name), true
+		}
 		return "no key server is configured: what is sealed hangs on a key file of this host", false
 	}
 	usable := 0

@@ -16,18 +16,16 @@ import (
 // lifeEvery is the time between two test keys on a primary.
 const lifeEvery = day
 
-// maxLeftovers bounds the test keys that a server did not let go. Above it none is
-// made.
-const maxLeftovers = 8
-
 // lifeTest remembers the names of test keys until they are gone, whatever happens
 // to this process in between.
 type lifeTest struct {
 	node      string
 	leftovers []string
-	begin     func(name string) error // durable when it returns
-	gone      func(name string) error
-	lived     func(name string) error // gone, after a whole life
+	// Each is durable when it returns.
+	begin  func(name string) error
+	gone   func(name string) error
+	lived  func(name string) error // gone, after a whole life
+	failed func() error
 }
 
 // testLife sends a key of its own through its whole life: what only reads cannot
@@ -35,6 +33,7 @@ type lifeTest struct {
 func (v *validation) testLife(ctx context.Context) bool {
 	switch {
 	case !v.server.Primary:
+		v.owed = false
 		v.step(stepLife, outcomeOK, "not needed: keys are made on the primary", 0)
 		return true
 	case v.life == nil:
@@ -45,27 +44,50 @@ func (v *validation) testLife(ctx context.Context) bool {
 		return true
 	}
 	start := time.Now()
+	// No key is made before those of earlier tests are gone: there is at most one
+	// that the server does not let go.
 	for _, name := range v.life.leftovers {
 		if op, uid, err := v.sweep(ctx, name); err != nil {
-			return v.kmipFailed(stepLife, op, uid, err)
+			return v.lifeFailed(op, uid, err)
+		}
+		if err := v.life.gone(name); err != nil {
+			return v.notKept(start, err)
 		}
 	}
 	name := "allclear-" + v.life.node + "-test-" + strings.ToLower(rand.Text()[:12])
 	if err := v.life.begin(name); err != nil {
-		v.step(stepLife, outcomeWarning, err.Error(), time.Since(start)) // our own disk: the server is not to blame
-		return true
+		return v.notKept(start, err)
 	}
 	op, uid, err := v.liveAndDie(ctx, name)
 	if err != nil {
-		_, _, _ = v.sweep(ctx, name) // the next test tries again
-		return v.kmipFailed(stepLife, op, uid, err)
+		if _, _, left := v.sweep(ctx, name); left == nil {
+			_ = v.life.gone(name) // else the next test looks for it once more
+		}
+		return v.lifeFailed(op, uid, err)
 	}
 	if err := v.life.lived(name); err != nil {
-		v.step(stepLife, outcomeWarning, err.Error(), time.Since(start))
-		return true
+		return v.notKept(start, err)
 	}
-	v.res.lifeDone = true
+	v.res.lifeDone, v.owed = true, false
 	v.step(stepLife, outcomeOK, "a test key was made, read, activated, revoked and destroyed", time.Since(start))
+	return true
+}
+
+// lifeFailed judges a life that did not go well. It is owed until one does: looks
+// that make no test key would clear the fault without proof.
+func (v *validation) lifeFailed(op, uid string, err error) bool {
+	if !v.owed {
+		v.owed = true
+		if err := v.life.failed(); err != nil {
+			v.step(stepLife, outcomeWarning, err.Error(), 0)
+		}
+	}
+	return v.kmipFailed(stepLife, op, uid, err)
+}
+
+// notKept ends the step when our own disk fails: the server is not to blame.
+func (v *validation) notKept(start time.Time, err error) bool {
+	v.step(stepLife, outcomeWarning, err.Error(), time.Since(start))
 	return true
 }
 
@@ -154,5 +176,5 @@ func (v *validation) sweep(ctx context.Context, name string) (op, uid string, er
 			return "Destroy", uid, err
 		}
 	}
-	return "", "", v.life.gone(name)
+	return "", "", nil
 }

@@ -147,7 +147,7 @@ func (k *KeyServers) prepare(name string, t fault.Trigger) (*validation, string,
 	o := k.options()
 	v := &validation{server: &s, group: &g, profile: profile, resolvers: o.Resolvers, trigger: t, now: o.now}
 	v.keys, v.newest, v.keysErr = k.inUse(g.Name)
-	v.life = k.lifeDue(&s, asked(t))
+	v.life, v.owed = k.lifeDue(&s, asked(t))
 	v.sole, v.masters, v.defined = k.companions(&s)
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -1,6 +1,7 @@
 package keyserver
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -75,7 +76,7 @@ func checkPin(pin string) error {
 		return nil
 	}
 	code, ok := strings.CutPrefix(pin, "SHA256:")
-	if !ok || len(strings.TrimRight(code, "=")) != 43 {
+	if sum, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(code, "=")); !ok || err != nil || len(sum) != 32 {
 		return fmt.Errorf("pin %q is not \"SHA256:\" and the base64 of 32 bytes", cleaned(pin))
 	}
 	return nil

@@ -1,6 +1,8 @@
 package keyserver_test
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -79,6 +81,7 @@ func TestBadInputIsRefusedAndNothingIsSaved(t *testing.T) {
 		"no certificate":            {func(a *wire.KeyServerAdd) { a.ClientCert = "" }, "client_cert is missing"},
 		"no reference":              {func(a *wire.KeyServerAdd) { a.ClientKey = "-----BEGIN" }, "no reference"},
 		"a pin that is none":        {func(a *wire.KeyServerAdd) { a.Pin = "SHA256:abc" }, "pin"},
+		"a pin that is no base64":   {func(a *wire.KeyServerAdd) { a.Pin = "SHA256:" + strings.Repeat("!", 43) }, "pin"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := n.addition("ks2", n.clone)
@@ -241,6 +244,67 @@ func TestSettingThePrimaryQueuesATestOfTheOldOne(t *testing.T) {
 		t.Errorf("answered %+v", reply)
 	}
 	n.await(keyserver.CodePrimaryConflict, "ks1")
+}
+
+// A server that was added as the primary and is one no more can be changed.
+func TestAFormerPrimaryCanBeChanged(t *testing.T) {
+	n := newNode(t, bare)
+	first := n.addition("ks1", n.master)
+	first.Primary = true
+	must(act[wire.KeyServerReply](n, "add", first))(t)
+	must(act[wire.KeyServerReply](n, "add", n.addition("ks2", n.clone)))(t)
+	must(act[wire.KeyServerReply](n, "set", wire.KeyServerSet{Name: "ks2", Primary: true}))(t)
+	name := "127.0.0.1"
+	reply := must(act[wire.KeyServerReply](n, "set", wire.KeyServerSet{Name: "ks1", ServerName: &name}))(t)
+	if reply.Server.Primary || reply.Server.ServerName != name {
+		t.Errorf("answered %+v", reply.Server)
+	}
+}
+
+// Whoever defines a server and goes away before it was validated leaves one that is
+// looked at all the same.
+func TestAServerIsLookedAtThoughNobodyWaitsForIt(t *testing.T) {
+	n := newNode(t, bare)
+	in := n.addition("ks1", n.master)
+	in.Primary = true
+	ctx, cancel := context.WithCancel(t.Context())
+	actions := n.keys.Actions()
+	i := slices.IndexFunc(actions, func(a actionOf) bool { return a.Name == "add" })
+	_, err := actions[i].Do(ctx, must(json.Marshal(in))(t), func(wire.Progress) { cancel() })
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("whoever went away is answered %v", err)
+	}
+	if _, err := n.sched.Look(t.Context(), "keyserver.server@ks1", fault.TriggerTimer); err != nil {
+		t.Errorf("it has no check: %v", err)
+	}
+}
+
+// A configuration without the servers of a key that is in use is a fault, not a node
+// without key servers.
+func TestTakingTheLastServersOutOfTheConfigurationIsAFault(t *testing.T) {
+	n := newNode(t, nil)
+	n.create()
+	o := n.opts
+	o.Servers = nil
+	n.fails(n.keys.Configure(o))
+	n.fails(o.Changed(t.Context()))
+	n.look("keyserver.group@main", fault.TriggerOperator)
+	for _, code := range []fault.Code{keyserver.CodeAllLost, keyserver.CodeRedundancyLost, keyserver.CodeNoPrimary} {
+		if !n.active(code, "main") {
+			t.Errorf("%s is not raised", code)
+		}
+	}
+	if text, configured := n.keys.Describe(); !configured || !strings.Contains(text, "in use") {
+		t.Errorf("described as %q", text)
+	}
+	n.fails(n.keys.Configure(n.opts))
+	n.fails(n.opts.Changed(t.Context()))
+	n.verify("ks1")
+	n.verify("ks2")
+	n.look("keyserver.group@main", fault.TriggerOperator)
+	if n.active(keyserver.CodeAllLost, "main") {
+		t.Error("it is lost though its servers are back")
+	}
 }
 
 func TestRemovalThatWouldOrphanAKeyIsRefused(t *testing.T) {

@@ -43,7 +43,8 @@ type choice struct {
 
 // tests is what is known of the test keys on a server.
 type tests struct {
-	Last      time.Time `json:"last"` // when one last went through its whole life
+	Last      time.Time `json:"last"`   // when one last went through its whole life
+	Failed    bool      `json:"failed"` // since then one did not
 	Leftovers []string  `json:"leftovers"`
 }
 
@@ -187,13 +188,14 @@ func orGeneric(profile string) string {
 	return profile
 }
 
-// lifeDue answers the test of a primary's life that is due, or nil.
-func (k *KeyServers) lifeDue(s *Server, asked bool) *lifeTest {
+// lifeDue answers the test of a primary's life that is due, or nil, and whether the
+// last one failed.
+func (k *KeyServers) lifeDue(s *Server, asked bool) (due *lifeTest, owed bool) {
 	k.mu.Lock()
 	t, node := k.state.Tests[s.Name], k.opts.Node
 	k.mu.Unlock()
-	if !s.Primary || !asked && k.now().Sub(t.Last) < lifeEvery || len(t.Leftovers) >= maxLeftovers && !asked {
-		return nil
+	if !s.Primary || !asked && !t.Failed && k.now().Sub(t.Last) < lifeEvery {
+		return nil, t.Failed
 	}
 	edit := func(do func(*tests)) error {
 		return k.change(func(st *state) error {
@@ -207,19 +209,15 @@ func (k *KeyServers) lifeDue(s *Server, asked bool) *lifeTest {
 	return &lifeTest{
 		node: node, leftovers: t.Leftovers,
 		begin: func(name string) error {
-			return edit(func(t *tests) {
-				t.Leftovers = append(t.Leftovers, name)
-				if n := len(t.Leftovers); n > 2*maxLeftovers {
-					t.Leftovers = t.Leftovers[n-2*maxLeftovers:]
-				}
-			})
+			return edit(func(t *tests) { t.Leftovers = append(t.Leftovers, name) })
 		},
 		gone: func(name string) error { return edit(func(t *tests) { t.gone(name) }) },
 		lived: func(name string) error {
 			return edit(func(t *tests) {
 				t.gone(name)
-				t.Last = k.now().UTC()
+				t.Last, t.Failed = k.now().UTC(), false
 			})
 		},
-	}
+		failed: func() error { return edit(func(t *tests) { t.Failed = true }) },
+	}, t.Failed
 }

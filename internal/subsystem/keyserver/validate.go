@@ -109,6 +109,7 @@ type validation struct {
 	keys      []usedKey // in use here, of the server's group
 	newest    *usedKey  // made, and not yet in use: for the clones
 	life      *lifeTest // nil: not now
+	owed      bool      // the last life of a test key failed
 	sole      bool      // no other server of the group is usable
 	masters   []string  // servers of the group that say they are the master
 	defined   string    // the server defined primary
@@ -160,7 +161,7 @@ func (v *validation) climb(ctx context.Context) {
 		}
 	}
 	v.res.whole = !v.plain && v.keysErr == nil
-	if !v.plain {
+	if !v.plain && !v.owed {
 		v.well(verdict{code: CodeKMIPError})
 	}
 }

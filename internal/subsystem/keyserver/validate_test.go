@@ -280,6 +280,36 @@ func TestTheTestKeyLivesOnceADayAndIsSweptAfterAnAccident(t *testing.T) {
 	}
 }
 
+// What a test key has shown is not disproved by a look that makes none.
+func TestALifeThatFailedIsOwedUntilOneDoesNot(t *testing.T) {
+	n := newNode(t, nil)
+	n.verify("ks1")
+	n.breaks(n.master, kmiptest.Fault{Kind: kmiptest.Refuse, Operation: "Revoke"})
+	n.verify("ks1")
+	if !n.active(keyserver.CodeKMIPError, "ks1") {
+		t.Fatal("a test key that cannot be revoked is no fault")
+	}
+	n.stop()
+	n.open() // that it failed outlives the process
+	for range 3 {
+		n.look("keyserver.server@ks1", fault.TriggerTimer)
+	}
+	if !n.active(keyserver.CodeKMIPError, "ks1") {
+		t.Error("the fault was cleared by looks that proved nothing")
+	}
+	if live := n.alive(); len(live) != 1 {
+		t.Errorf("%d test keys stand on a server that lets none go, want 1: %v", len(live), live)
+	}
+	n.master.ClearFaults()
+	n.look("keyserver.server@ks1", fault.TriggerTimer)
+	if n.active(keyserver.CodeKMIPError, "ks1") {
+		t.Error("the fault stands though a key lived and died")
+	}
+	if live := n.alive(); len(live) > 0 {
+		t.Errorf("test keys left on the server: %v", live)
+	}
+}
+
 // alive are the test keys on the master that were not destroyed.
 func (n *node) alive() (names []string) {
 	for _, o := range n.master.Objects() {
