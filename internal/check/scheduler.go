@@ -324,11 +324,11 @@ func (s *Scheduler) begin(ctx context.Context, t *task, now time.Time) {
 	t.started = append(t.started, now)
 	t.started = t.started[max(0, len(t.started)-operatorLooks):]
 	s.free--
-	trigger, waiters := t.trigger, t.waiters
+	c, trigger, waiters := t.check, t.trigger, t.waiters // as they are now: Set may change them before the look runs
 	t.waiters = nil
 	t.trigger = fault.TriggerTimer
-	t.due = now.Add(spread(t.check.Every))
-	s.looks.Go(func() { s.look(ctx, t, t.check, trigger, waiters) })
+	t.due = now.Add(spread(c.Every))
+	s.looks.Go(func() { s.look(ctx, t, c, trigger, waiters) })
 }
 
 func spread(every time.Duration) time.Duration {
