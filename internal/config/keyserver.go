@@ -22,7 +22,7 @@ type KeyServerGroup struct {
 	Name              string // what faults call it; unique in its list
 	MinKMIP           string // "1.0" to "2.1"
 	MinTLS            string // "1.2" or "1.3"
-	LegacyTLS         bool   // also suites without forward secrecy, which a PyKMIP server with an RSA key needs
+	LegacyTLS         bool   // also suites that are no longer good, which a PyKMIP server with an RSA key needs
 	Device            string // the device group that this host belongs to at the servers; "" means none
 	Interval          time.Duration
 	ExceptionInterval time.Duration // between two looks while a fault of the server is active
@@ -69,7 +69,7 @@ func (g *KeyServerGroup) keys() []key {
 		name(&g.Name),
 		{name: "min_kmip", value: word(&g.MinKMIP, "1.0", "1.1", "1.2", "1.3", "1.4", "2.0", "2.1"), doc: "The oldest version of KMIP that is accepted."},
 		{name: "min_tls", value: word(&g.MinTLS, "1.2", "1.3"), doc: "The oldest version of TLS that is accepted."},
-		{name: "legacy_tls", value: yes{&g.LegacyTLS}, doc: "Also accepts cipher suites without forward secrecy; a standing warning."},
+		{name: "legacy_tls", value: yes{&g.LegacyTLS}, doc: "Also offers cipher suites that are no longer good, which a PyKMIP server with an RSA key needs."},
 		{name: "device_group", value: anyText(&g.Device, "the name of a device group", checkWord), doc: "The device group of this host at the servers."},
 		interval(&g.Interval),
 		{name: "exception_interval", value: span(&g.ExceptionInterval, minInterval, maxInterval), doc: "Time between two looks while a fault is active."},
