@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"allclear/internal/agent"
 	"allclear/internal/api"
@@ -52,6 +53,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	limitMemory()
+	if err := keepOutOfDumps(); err != nil && o.Log != nil {
+		o.Log.Warn("core dumps of this process may hold keys", "error", err)
+	}
 	h, err := newHouse(ctx, o, p)
 	if err != nil {
 		return err
@@ -69,6 +73,17 @@ func limitMemory() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
+}
+
+// keepOutOfDumps has the kernel write no core of this process, and lets no other
+// process of the same user read its memory: keys lie in pages that dumps leave out,
+// but TLS and ciphers make copies of their own. Programs that it starts are not
+// concerned.
+func keepOutOfDumps() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("turn core dumps off: %w", err)
+	}
+	return nil
 }
 
 // house is a running agent with all its parts.
