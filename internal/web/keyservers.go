@@ -302,12 +302,8 @@ func (w *Web) keyServerPatches(ctx context.Context, put func(id, text, state str
 		put(dom+"-st", word, icon)
 		put(dom+"-ms", small, "")
 	}
-	keys, err := view[wire.List[wire.Key]](ctx, w, api.Viewer, keyServerName, "keys", url.Values{})
-	if err != nil {
-		return
-	}
-	for _, k := range keys.Items {
-		for _, t := range taskRows(w.tasks.of(k.Name), keyTasks(), keyDOM(k.Name), now) {
+	for _, name := range w.tasks.targets(keyTasks()) {
+		for _, t := range taskRows(w.tasks.of(name), keyTasks(), keyDOM(name), now) {
 			put(t.DOM, t.Text, t.Icon)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -232,6 +233,19 @@ func (ts *tasks) of(target string) map[string]task {
 		}
 	}
 	return found
+}
+
+// targets are what there are tasks of these kinds for.
+func (ts *tasks) targets(kinds []taskKind) []string {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	var names []string
+	for _, t := range ts.all {
+		if slices.ContainsFunc(kinds, func(k taskKind) bool { return k.what == t.What }) && !slices.Contains(names, t.Target) {
+			names = append(names, t.Target)
+		}
+	}
+	return names
 }
 
 // start begins an action that takes long. It is audited when it begins and when
