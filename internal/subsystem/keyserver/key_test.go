@@ -192,6 +192,29 @@ func TestAllServersDown(t *testing.T) {
 	}
 }
 
+// The grace time is that of the configuration in force: whoever ends it does not wait
+// for a restart.
+func TestAReloadChangesTheGraceTime(t *testing.T) {
+	n := newNode(t, nil)
+	n.create()
+	n.opens("secret/mail", "hunter2")
+	n.master.Down()
+	n.clone.Down()
+	if info := n.opens("secret/mail", "hunter2"); !info.Cached {
+		t.Errorf("opened by %+v", info)
+	}
+	o := n.opts
+	o.DefaultGroup = func(name string) keyserver.Group {
+		g := n.opts.DefaultGroup(name)
+		g.Grace = 0
+		return g
+	}
+	n.fails(n.keys.Configure(o))
+	if _, _, err := n.keys.Keeper().Open(t.Context(), "secret/mail"); err == nil {
+		t.Error("opened with a key from memory, which the configuration forbids")
+	}
+}
+
 // A server that answers well and quickly is asked before one that does not.
 func TestServersAreAskedInTheOrderOfTheirWorth(t *testing.T) {
 	n := newNode(t, nil)

@@ -18,7 +18,7 @@ import (
 // openKeys makes the keeper of this node and what renews its key.
 func (k *KeyServers) openKeys() error {
 	k.local = envelope.NewLocalKey(k.opts.Keys, k.now)
-	k.source = keyring.NewSource(servers{k}, k.opts.group(k.ringGroup()).Grace, k.now)
+	k.source = keyring.NewSource(servers{k}, 0, k.now)
 	var err error
 	k.keeper, err = envelope.NewKeeper(envelope.Options{
 		Folder: k.opts.Keys, Wrap: wrapper{k}, Now: k.now,
@@ -50,6 +50,7 @@ func (k *KeyServers) chooseRing() error {
 		return err
 	}
 	group = cmp.Or(group, k.ringGroup())
+	k.source.SetGrace(o.group(group).Grace) // as the configuration has it now
 	if ring := k.present(); ring != nil {
 		if st, err := ring.Status(); err != nil || st.Group == group {
 			return err

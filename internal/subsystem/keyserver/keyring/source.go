@@ -14,12 +14,12 @@ import (
 // It is the envelope.KeySource of kind kmip.
 type Source struct {
 	groups Groups
-	grace  time.Duration
 	now    func() time.Time
+	wake   chan struct{} // tells Run to look when the next key is over
 
-	mu   sync.Mutex // guards the fields below; held over no call of a server
-	held map[string]heldKey
-	wake chan struct{} // tells Run that something was added
+	mu    sync.Mutex // guards the fields below; held over no call of a server
+	grace time.Duration
+	held  map[string]heldKey
 }
 
 // heldKey is a key in memory.
@@ -31,6 +31,22 @@ type heldKey struct {
 // NewSource answers a source. A key is used from memory for at most grace after a server gave it; 0 means never.
 func NewSource(groups Groups, grace time.Duration, now func() time.Time) *Source {
 	return &Source{groups: groups, grace: grace, now: now, held: map[string]heldKey{}, wake: make(chan struct{}, 1)}
+}
+
+// SetGrace changes the grace time, of the keys in memory too.
+func (s *Source) SetGrace(grace time.Duration) {
+	s.mu.Lock()
+	s.grace = grace
+	s.mu.Unlock()
+	s.poke()
+}
+
+// poke has Run look anew when the next key is over.
+func (s *Source) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // Run has not yet taken the last one
+	}
 }
 
 // Key asks the servers of the key's group in their order until one gives the right bytes. When none does, the key
@@ -91,9 +107,6 @@ func fetch(ctx context.Context, srv Server, ref envelope.SlotRef) (*envelope.Sec
 // remember keeps a copy of a key that a server just gave. Without locked memory nothing is kept: a key that might be
 // swapped to disk is worse than work that stops.
 func (s *Source) remember(ref envelope.SlotRef, key *envelope.Secret) {
-	if s.grace <= 0 {
-		return
-	}
 	twin, err := key.Clone()
 	if err != nil {
 		return
@@ -103,13 +116,14 @@ func (s *Source) remember(ref envelope.SlotRef, key *envelope.Secret) {
 		return
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.grace <= 0 {
+		twin.Destroy()
+		return
+	}
 	s.held[held(ref)].key.Destroy()
 	s.held[held(ref)] = heldKey{twin, s.now()}
-	s.mu.Unlock()
-	select {
-	case s.wake <- struct{}{}:
-	default: // Run has not yet taken the last one
-	}
+	s.poke()
 }
 
 // held names a key in memory by what it is, so that an identifier used anew is another key.
@@ -171,7 +185,7 @@ func (s *Source) Run(ctx context.Context) {
 // expire wipes what is over and answers in how long to look again.
 func (s *Source) expire() time.Duration {
 	now := s.now()
-	s.wipe(func(h heldKey) bool { return !now.Before(h.given.Add(s.grace)) })
+	s.wipe(func(h heldKey) bool { return !now.Before(h.given.Add(s.grace)) }) // which holds mu
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := time.Hour
