@@ -171,12 +171,18 @@ func (p *plan) auto() map[fault.Code]bool {
 	return wanted
 }
 
-// overrides are the own policies that somebody wanted for a reason and a time.
+// overrides are the own policies, and the weaker TLS, that somebody wanted for a
+// reason and a time.
 func (p *plan) overrides() []agent.Override {
 	var all []agent.Override
 	for _, own := range p.Policies {
 		if !own.Until.IsZero() {
 			all = append(all, agent.Override{Name: "policy/" + own.Name, Reason: own.Reason, Until: own.Until})
+		}
+	}
+	for _, g := range p.KeyServerGroups {
+		if g.LegacyTLS {
+			all = append(all, agent.Override{Name: "keyservers/" + g.Name, Reason: g.Reason, Until: g.Until})
 		}
 	}
 	return all

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"allclear/internal/agent"
 	"allclear/internal/api"
+	"allclear/internal/config"
 	"allclear/internal/envelope"
 	"allclear/internal/fault"
 	"allclear/internal/journal"
@@ -355,6 +357,7 @@ func (h *house) startOnly(p *plan) []string {
 		{"page", fmt.Sprint(h.begun.Page.Hosts, h.begun.Page.ProbeAllow, h.begun.Page.MetricsToken.Where()), fmt.Sprint(p.Page.Hosts, p.Page.ProbeAllow, p.Page.MetricsToken.Where())},
 		{"api.group_role", h.begun.API.GroupRole, p.API.GroupRole},
 		{"key_socket", h.begun.KeySocket, p.KeySocket},
+		{"keyserver_groups.grace", h.begun.graces(), p.graces()},
 		{"checks.parallel", h.begun.Checks.Parallel, p.Checks.Parallel},
 		{"remedies", fmt.Sprint(h.begun.Remedies), fmt.Sprint(p.Remedies)},
 	} {
@@ -363,6 +366,15 @@ func (h *house) startOnly(p *plan) []string {
 		}
 	}
 	return differ
+}
+
+// graces are the grace times of the groups of key servers.
+func (p *plan) graces() string {
+	var text []string
+	for _, g := range p.KeyServerGroups {
+		text = append(text, g.Name+" "+config.FormatDuration(g.Grace))
+	}
+	return strings.Join(text, ", ")
 }
 
 func (h *house) setLevel(p *plan) {

@@ -55,6 +55,8 @@ func TestMistakesOfBackupAndKeyServersAreNamed(t *testing.T) {
 		{"keyservers: [{" + server + ", address: 'h:1', ca: 'secret:ca'}]", "what is public is kept in no secret"},
 		{"keyservers: [{" + server + ", address: 'h:1'}, {" + server + ", address: 'h:2'}]", `the name "k" is taken`},
 		{"keyservers: [{name: k, address: 'h:1', client_cert: 'file:k', client_key: 'secret:k'}]", "cannot be what opens the key servers"},
+		{"keyserver_groups: [{name: g, legacy_tls: true}]", "legacy_tls, reason and until go together"},
+		{"keyserver_groups: [{name: g, until: 2099-12-31}]", "legacy_tls, reason and until go together"},
 		{"keyserver_groups: [{name: g, interval: 1m}]", "exception_interval must not be longer than interval"},
 	} {
 		got := mistakes(t, c.text, map[string]string{"k": "x"})

@@ -19,11 +19,13 @@ const MainGroup = "main"
 
 // KeyServerGroup is a set of key servers that replicate the same keys.
 type KeyServerGroup struct {
-	Name              string // what faults call it; unique in its list
-	MinKMIP           string // "1.0" to "2.1"
-	MinTLS            string // "1.2" or "1.3"
-	LegacyTLS         bool   // also suites that are no longer good, which a PyKMIP server with an RSA key needs
-	Device            string // the device group that this host belongs to at the servers; "" means none
+	Name              string    // what faults call it; unique in its list
+	MinKMIP           string    // "1.0" to "2.1"
+	MinTLS            string    // "1.2" or "1.3"
+	LegacyTLS         bool      // also suites that are no longer good, which a PyKMIP server with an RSA key needs
+	Reason            string    // why LegacyTLS is needed
+	Until             time.Time // the end (exclusive, UTC) of LegacyTLS; zero without it
+	Device            string    // the device group that this host belongs to at the servers; "" means none
 	Interval          time.Duration
 	ExceptionInterval time.Duration // between two looks while a fault of the server is active
 	Timeout           time.Duration // of one exchange
@@ -69,7 +71,9 @@ func (g *KeyServerGroup) keys() []key {
 		name(&g.Name),
 		{name: "min_kmip", value: word(&g.MinKMIP, "1.0", "1.1", "1.2", "1.3", "1.4", "2.0", "2.1"), doc: "The oldest version of KMIP that is accepted."},
 		{name: "min_tls", value: word(&g.MinTLS, "1.2", "1.3"), doc: "The oldest version of TLS that is accepted."},
-		{name: "legacy_tls", value: yes{&g.LegacyTLS}, doc: "Also offers cipher suites that are no longer good, which a PyKMIP server with an RSA key needs."},
+		{name: "legacy_tls", value: yes{&g.LegacyTLS}, doc: "Also offers cipher suites that are no longer good, which a PyKMIP server with an RSA key needs. It takes a reason and an end."},
+		{name: "reason", value: anyText(&g.Reason, "a sentence", nil), doc: "Why legacy_tls is needed."},
+		{name: "until", value: date(&g.Until), doc: "The last day, in UTC, of legacy_tls."},
 		{name: "device_group", value: anyText(&g.Device, "the name of a device group", checkWord), doc: "The device group of this host at the servers."},
 		interval(&g.Interval),
 		{name: "exception_interval", value: span(&g.ExceptionInterval, minInterval, maxInterval), doc: "Time between two looks while a fault is active."},
@@ -80,6 +84,9 @@ func (g *KeyServerGroup) keys() []key {
 }
 
 func (g *KeyServerGroup) check(d *decoder, path string) {
+	if reason, until := d.written(path, "reason"), d.written(path, "until"); reason != g.LegacyTLS || until != g.LegacyTLS {
+		d.together(path, []string{"legacy_tls", "reason", "until"}, "legacy_tls, reason and until go together", "weaker suites need both, and nothing else does")
+	}
 	if g.ExceptionInterval > g.Interval {
 		d.together(path, []string{"interval", "exception_interval"}, "exception_interval must not be longer than interval",
 			"they are "+FormatDuration(g.ExceptionInterval)+" and "+FormatDuration(g.Interval))
