@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"allclear/internal/check"
 	"allclear/internal/fault"
 	"allclear/internal/subsystem"
 	"allclear/internal/subsystem/keyserver"
@@ -357,5 +358,23 @@ func TestWhatAnEarlierProcessSawDecidesNothing(t *testing.T) {
 	}
 	if got := view[wire.Survivability](n, "survival", ""); len(got.Things) != 1 || got.Things[0].Opens {
 		t.Errorf("servers that nobody has asked yet are said to open things: %+v", got)
+	}
+}
+
+// A server that is well is validated every six hours, one with a fault every quarter
+// of an hour (seed 002).
+func TestTheTimerHasTwoSpeeds(t *testing.T) {
+	n := newNode(t, nil)
+	o := n.opts
+	o.DefaultGroup = nil
+	n.fails(n.keys.Configure(o))
+	servers := slices.DeleteFunc(n.keys.Checks(), func(c check.Check) bool { return c.Name != "keyserver.server" })
+	if len(servers) != 2 {
+		t.Fatalf("%d checks of 2 servers", len(servers))
+	}
+	for _, c := range servers {
+		if c.Every != 6*time.Hour || c.Fast != 15*time.Minute {
+			t.Errorf("%s is looked at every %s, and every %s while a fault stands", c.ID(), c.Every, c.Fast)
+		}
 	}
 }
