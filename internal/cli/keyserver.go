@@ -29,7 +29,7 @@ func (f *keyserverFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.address, "address", "", "host:port; an IPv6 address in brackets")
 	fl.StringVar(&f.group, "group", "", "the group whose keys it replicates (default: main)")
 	fl.StringVar(&f.profile, "profile", "", "what it must be: isklm, ciphertrust, pykmip or generic (default: generic)")
-	fl.BoolVar(&f.primary, "primary", false, "keys are made there; the primary of the group so far is one no more")
+	fl.BoolVar(&f.primary, "primary", false, "keys are made there")
 	fl.StringVar(&f.serverName, "server-name", "", "the name that its certificate is verified for (default: that of the address)")
 	fl.StringVar(&f.ca, "ca", "", "PEM file of the authorities to trust (default: the system's)")
 	fl.StringVar(&f.pin, "pin", "", "SHA256:... of its public key, which must be this one besides")
