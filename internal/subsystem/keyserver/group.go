@@ -58,10 +58,10 @@ func (k *KeyServers) judgeGroup(r *check.Report, group string) {
 			unusable = append(unusable, s.Name+" ("+w.why+")")
 		}
 	}
-	sense := map[string]string{"group": group, "servers": fmt.Sprint(len(all)), "usable": orNone(usable), "unusable": orNone(unusable)}
 	if len(all) == 0 {
 		unusable = []string{"none is defined any more, and keys of it are in use"}
 	}
+	sense := map[string]string{"group": group, "servers": fmt.Sprint(len(all)), "usable": orNone(usable), "unusable": orNone(unusable)}
 	why := "not yet validated: " + joined(unknown)
 	switch {
 	case len(usable) >= 2:
