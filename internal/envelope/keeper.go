@@ -92,40 +92,17 @@ type Info struct {
 // one, for the recovery key. It leaves the caller's slice alone. After a crash in it there is nothing or the whole
 // thing: ask [Keeper.Open] first. [ErrExists] if the id is taken.
 func (k *Keeper) Protect(ctx context.Context, id string, secret []byte) error {
-	if err := CheckID(id); err != nil {
+	if err := sealable(id, secret); err != nil {
 		return err
-	}
-	if len(secret) == 0 || len(secret) > maxSecret {
-		return fmt.Errorf("protect %s: the secret has %d bytes, not 1 to %d", id, len(secret), maxSecret)
 	}
 	if err := k.free(id); err != nil { // before a key server is troubled
 		return err
 	}
-	ref, key, err := k.wrapper.Current(ctx, id)
+	h, dataKey, err := k.sealed(ctx, id, secret)
 	if err != nil {
 		return fmt.Errorf("protect %s: %w", id, err)
-	}
-	defer key.Destroy()
-	dataKey, err := newDataKey()
-	if err != nil {
-		return err
 	}
 	defer dataKey.Destroy()
-	h := header{ID: id, Gen: 1, Created: k.second()}
-	sealKey, err := derive(dataKey, "secret")
-	if err != nil {
-		return err
-	}
-	defer clear(sealKey)
-	if h.Sealed, err = seal(sealKey, secret, secretAAD(id)); err != nil {
-		return fmt.Errorf("protect %s: %w", id, err)
-	}
-	s, err := wrap(id, ref, key, dataKey)
-	if err != nil {
-		return fmt.Errorf("protect %s: %w", id, err)
-	}
-	h.Slots = []slot{s}
-
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.free(id); err != nil {
@@ -139,6 +116,76 @@ func (k *Keeper) Protect(ctx context.Context, id string, secret []byte) error {
 		return errors.Join(err, k.record(id).Remove())
 	}
 	return nil
+}
+
+// Replace seals another secret as id, under the wrapper's current key only, whether the one before still opens or not.
+// At every instant, a crash included, one of the two is there. On [ErrOneCopy] it is the new one, on most other errors
+// the old one. [ErrNotFound] if there is none.
+func (k *Keeper) Replace(ctx context.Context, id string, secret []byte) error {
+	if err := sealable(id, secret); err != nil {
+		return err
+	}
+	if _, err := load(k.root, id); err != nil {
+		return fmt.Errorf("replace %s: %w", id, err)
+	}
+	h, dataKey, err := k.sealed(ctx, id, secret)
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", id, err)
+	}
+	defer dataKey.Destroy()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before, err := load(k.root, id)
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", id, err)
+	}
+	h.Gen = before.Gen + 1
+	if err := k.addRecovery(&h, dataKey); err != nil {
+		return fmt.Errorf("replace %s: %w", id, err)
+	}
+	return k.store(h, dataKey)
+}
+
+func sealable(id string, secret []byte) error {
+	if err := CheckID(id); err != nil {
+		return err
+	}
+	if len(secret) == 0 || len(secret) > maxSecret {
+		return fmt.Errorf("protect %s: the secret has %d bytes, not 1 to %d", id, len(secret), maxSecret)
+	}
+	return nil
+}
+
+// sealed makes the header of a thing with one slot, that of the wrapper's current key. The caller destroys the data key.
+func (k *Keeper) sealed(ctx context.Context, id string, secret []byte) (_ header, dataKey *Secret, err error) {
+	ref, key, err := k.wrapper.Current(ctx, id)
+	if err != nil {
+		return header{}, nil, err
+	}
+	defer key.Destroy()
+	if dataKey, err = newDataKey(); err != nil {
+		return header{}, nil, err
+	}
+	defer func() {
+		if err != nil {
+			dataKey.Destroy()
+		}
+	}()
+	h := header{ID: id, Gen: 1, Created: k.second()}
+	sealKey, err := derive(dataKey, "secret")
+	if err != nil {
+		return header{}, nil, err
+	}
+	defer clear(sealKey)
+	if h.Sealed, err = seal(sealKey, secret, secretAAD(id)); err != nil {
+		return header{}, nil, err
+	}
+	s, err := wrap(id, ref, key, dataKey)
+	if err != nil {
+		return header{}, nil, err
+	}
+	h.Slots = []slot{s}
+	return h, dataKey, nil
 }
 
 // free claims that nothing has this id, whole or damaged.

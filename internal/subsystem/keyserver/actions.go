@@ -386,38 +386,12 @@ func (k *KeyServers) doSecretPut(ctx context.Context, in wire.SecretRequest, _ f
 	}
 	err := k.keeper.Protect(ctx, id, in.Secret)
 	if errors.Is(err, envelope.ErrExists) && in.Replace {
-		err = k.replace(ctx, id, in.Secret)
+		err = k.keeper.Replace(ctx, id, in.Secret)
 	}
 	if err != nil {
 		return wire.KeyThing{}, err
 	}
 	return k.wireThing(id)
-}
-
-// replace seals another secret under an id. That it can be sealed is proved before
-// the old one goes.
-func (k *KeyServers) replace(ctx context.Context, id string, secret []byte) error {
-	if len(secret) == 0 {
-		return errors.New("the secret is empty")
-	}
-	_, key, err := wrapper{k}.Current(ctx, id)
-	if err != nil {
-		return err
-	}
-	key.Destroy()
-	old, _, err := k.keeper.Open(ctx, id)
-	if err != nil {
-		old = nil // it opens no more: nothing is lost
-	}
-	defer clear(old)
-	if err := k.keeper.Remove(id); err != nil {
-		return err
-	}
-	err = k.keeper.Protect(ctx, id, secret)
-	if err != nil && old != nil {
-		return errors.Join(err, k.keeper.Protect(context.WithoutCancel(ctx), id, old))
-	}
-	return err
 }
 
 func (k *KeyServers) doSecretRemove(_ context.Context, in wire.SecretRequest, _ func(wire.Progress)) (wire.KeyThing, error) {

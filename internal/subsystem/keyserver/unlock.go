@@ -229,7 +229,7 @@ func (k *KeyServers) dropFormer(ctx context.Context, tool *luks.Tool, device, id
 func (k *KeyServers) put(ctx context.Context, id string, secret []byte) error {
 	err := k.keeper.Protect(ctx, id, secret)
 	if errors.Is(err, envelope.ErrExists) {
-		return k.replace(ctx, id, secret)
+		return k.keeper.Replace(ctx, id, secret)
 	}
 	return err
 }
