@@ -2,6 +2,7 @@ package repository
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -55,6 +56,9 @@ func (p Part) valid() error {
 // checks. It must not be used by two checks at a time.
 type Coverage struct {
 	Read map[ID]time.Time `json:"read"`
+	// Bad are the packs that were damaged when they were read last. They are in every part that is read: a check that
+	// does not look at them again must not find the repository well.
+	Bad map[ID]bool `json:"bad,omitempty"`
 }
 
 // Since answers which part of the packs in the coverage, by number, was read at t or later; packs that were never read
@@ -87,11 +91,25 @@ func (c *Coverage) Oldest() time.Time {
 
 // follow forgets packs that are gone and takes in new ones as never read.
 func (c *Coverage) follow(packs []ID) {
-	now := make(map[ID]time.Time, len(packs))
+	now, bad := make(map[ID]time.Time, len(packs)), map[ID]bool{}
 	for _, id := range packs {
 		now[id] = c.Read[id]
+		if c.Bad[id] {
+			bad[id] = true
+		}
 	}
-	c.Read = now
+	c.Read, c.Bad = now, bad
+}
+
+// note takes in that a pack was read.
+func (c *Coverage) note(id ID, at time.Time, well bool) {
+	if well {
+		c.Read[id] = at
+		delete(c.Bad, id)
+		return
+	}
+	c.Read[id] = time.Time{}
+	c.Bad[id] = true
 }
 
 // choose answers the packs to read.
@@ -110,15 +128,25 @@ func (c *checker) choose() []ID {
 		return all
 	}
 	shuffle(all)
+	bad := 0
 	if cov := c.o.Coverage; cov != nil {
-		slices.SortStableFunc(all, func(a, b ID) int { return cov.Read[a].Compare(cov.Read[b]) })
+		rank := func(id ID) int {
+			if cov.Bad[id] {
+				return 0
+			}
+			return 1
+		}
+		slices.SortStableFunc(all, func(a, b ID) int { return cmp.Or(rank(a)-rank(b), cov.Read[a].Compare(cov.Read[b])) })
+		for bad < len(all) && cov.Bad[all[bad]] {
+			bad++
+		}
 	}
 	if p.Percent != 0 {
-		return all[:min(len(all), int(math.Ceil(p.Percent/100*float64(len(all)))))]
+		return all[:max(bad, min(len(all), int(math.Ceil(p.Percent/100*float64(len(all))))))]
 	}
 	var sum int64
 	for i, id := range all {
-		if sum += c.sizes[id]; sum >= p.Bytes {
+		if sum += c.sizes[id]; sum >= p.Bytes && i+1 >= bad {
 			return all[:i+1]
 		}
 	}
@@ -162,8 +190,9 @@ func (c *checker) data(ctx context.Context) error {
 			c.out.BytesRead += c.sizes[id]
 			if err != nil {
 				c.out.problem(packPath(id), damaged("pack", id, err))
-			} else if c.o.Coverage != nil {
-				c.o.Coverage.Read[id] = c.now()
+			}
+			if c.o.Coverage != nil {
+				c.o.Coverage.note(id, c.now(), err == nil)
 			}
 			return nil
 		}))

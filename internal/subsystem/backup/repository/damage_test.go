@@ -2,6 +2,7 @@ package repository_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"slices"
@@ -129,8 +130,75 @@ func TestDamageOfKeyAndConfigIsNamed(t *testing.T) {
 	if err := half.Remove(t.Context(), "config"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := repository.Init(t.Context(), half, password, cheap, options()); !errors.Is(err, repository.ErrExists) {
-		t.Errorf("init over the rest of a repository: %v", err)
+	if _, err := repository.Init(t.Context(), half, []byte("wrong"), cheap, options()); !errors.Is(err, repository.ErrExists) {
+		t.Errorf("init over somebody else's key: %v", err)
+	}
+	// This is what an Init leaves that was cut off before its last step: the next one completes it.
+	if _, err := repository.Init(t.Context(), half, password, cheap, options()); err != nil || len(half.names("keys/")) != 1 {
+		t.Errorf("init over a key of ours: %v; keys %v", err, half.names("keys/"))
+	}
+	if _, err := repository.Open(t.Context(), half, password, options()); err != nil {
+		t.Errorf("open what was completed: %v", err)
+	}
+	for _, dir := range []string{"snapshots/", "index/"} {
+		rest, _ := sealedWorld(t)
+		for _, name := range append(rest.names("snapshots/"), rest.names("index/")...) {
+			if !strings.HasPrefix(name, dir) {
+				must(t, rest.Remove(t.Context(), name))
+			}
+		}
+		must(t, rest.Remove(t.Context(), "config"))
+		if _, err := repository.Init(t.Context(), rest, password, cheap, options()); !errors.Is(err, repository.ErrExists) {
+			t.Errorf("init over a repository that has lost its config, with %s left: %v", dir, err)
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDamageIsLookedAtAgain(t *testing.T) { synctest.Test(t, testLookedAtAgain) }
+
+// A part of the packs that leaves out the damaged one must not call the repository whole.
+func testLookedAtAgain(t *testing.T) {
+	mem := newMemStore()
+	o := options()
+	o.PackSize = 4 << 20
+	r := create(t, mem, o)
+	root := t.TempDir()
+	write(t, root, map[string]string{"a": noise(1, 33<<20)})
+	backup(t, r, root)
+	healthy := mem.clone()
+	packs := mem.names("data/")
+	bad := packs[slices.IndexFunc(packs, func(name string) bool { return len(mem.files[name].data) > 1<<20 })] // not of trees
+	mem.change(t, bad, func(b []byte) []byte { b[0] ^= 1; return b })                                          // in a blob: its header is as it was
+	var cov repository.Coverage
+	part := func() repository.CheckResult {
+		got, err := r.Check(t.Context(), repository.CheckOptions{Level: repository.CheckData, Part: repository.Part{Bytes: 1}, Coverage: &cov})
+		must(t, err)
+		return got
+	}
+	for range packs {
+		if part().Wrong > 0 {
+			break
+		}
+	}
+	stored, err := json.Marshal(&cov)
+	must(t, err)
+	for n := range 4 {
+		cov = repository.Coverage{}
+		must(t, json.Unmarshal(stored, &cov))
+		if got := part(); got.Wrong != 1 {
+			t.Errorf("check %d after the damage was found: %+v", n, got)
+		}
+	}
+	mem.files[bad] = healthy.files[bad]
+	if got := part(); got.Wrong != 0 || got.PacksRead != 1 || len(cov.Bad) != 0 {
+		t.Errorf("after it was put right: %+v, bad %v", got, cov.Bad)
 	}
 }
 

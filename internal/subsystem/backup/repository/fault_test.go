@@ -383,7 +383,7 @@ func testRetryingGivesUp(t *testing.T) {
 		err  error
 		want time.Duration // at least
 		most time.Duration
-	}{{full, 0, 0}, {fs.ErrNotExist, 0, 0}, {fs.ErrPermission, 0, 0}, {errFault, 13 * time.Minute, 15 * time.Minute}} {
+	}{{full, 0, 0}, {fs.ErrNotExist, 0, 0}, {fs.ErrPermission, 0, 0}, {errFault, 13 * time.Minute, 15*time.Minute + 15*time.Second}} {
 		s := repository.Retrying(broken{c.err}, repository.RetryPolicy{Final: func(err error) bool { return errors.Is(err, full) }})
 		start := time.Now()
 		_, err := s.Save(t.Context(), "config", strings.NewReader("x"), 1)

@@ -46,7 +46,7 @@ func (r *Repository) adopt(ctx context.Context, x *index, broken func(error)) ([
 		if _, known := x.numbers[f.id]; known {
 			continue
 		}
-		g.Go(func() error {
+		g.Go(guarded(func() error {
 			blobs, err := r.packContent(gctx, f)
 			if err == nil {
 				err = damaged("pack", f.id, checkPack(packEntry{f.id, blobs}))
@@ -62,7 +62,7 @@ func (r *Repository) adopt(ctx context.Context, x *index, broken func(error)) ([
 			}
 			broken(err)
 			return nil
-		})
+		}))
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err

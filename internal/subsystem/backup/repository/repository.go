@@ -129,20 +129,23 @@ func Open(ctx context.Context, s Store, password []byte, o Options) (*Repository
 }
 
 // Init makes a repository of version 2 in an empty folder. It answers [ErrExists] when there is a config, a key or a
-// snapshot already. The config is written last: a crash before leaves no repository.
+// snapshot already. The config is written last: a crash before leaves no repository, and with the same password the
+// next Init completes what it left.
 func Init(ctx context.Context, s Store, password []byte, kdf KDF, o Options) (*Repository, error) {
 	r, err := build(s, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := vacant(ctx, s); err != nil {
+	if r.key, r.keyID, err = vacant(ctx, s, password); err != nil {
 		return nil, err
 	}
 	if err := makeFolders(ctx, s); err != nil {
 		return nil, err
 	}
-	if r.key, err = randomKey(); err != nil {
-		return nil, err
+	if r.key == nil {
+		if err := r.makeKey(ctx, password, kdf); err != nil {
+			return nil, err
+		}
 	}
 	pol, err := chunker.RandomPolynomial()
 	if err != nil {
@@ -152,13 +155,6 @@ func Init(ctx context.Context, s Store, password []byte, kdf KDF, o Options) (*R
 	rand.Read(id[:]) //nolint:errcheck // never fails
 	r.conf = config{Version: 2, ID: id.String(), Polynomial: pol}
 	if r.codec, err = newCodec(2, o.Compression); err != nil {
-		return nil, err
-	}
-	file, err := newKeyFile(r.key, password, kdf, r.who, r.now())
-	if err != nil {
-		return nil, fmt.Errorf("make a key file: %w", err)
-	}
-	if r.keyID, err = putNamed(ctx, s, keysDir, file); err != nil {
 		return nil, err
 	}
 	plain, err := json.Marshal(r.conf)
@@ -172,23 +168,49 @@ func Init(ctx context.Context, s Store, password []byte, kdf KDF, o Options) (*R
 	return r, put(ctx, s, configName, bytes.NewReader(sealed), int64(len(sealed)))
 }
 
-// vacant tells whether a repository may be made here.
-func vacant(ctx context.Context, s Store) error {
-	if _, err := s.Stat(ctx, configName); err == nil {
-		return fmt.Errorf("%w: it has a config", ErrExists)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("look for %s: %w", configName, err)
+// makeKey makes a master key and the file that holds it.
+func (r *Repository) makeKey(ctx context.Context, password []byte, kdf KDF) (err error) {
+	if r.key, err = randomKey(); err != nil {
+		return err
 	}
-	for _, dir := range []string{keysDir, snapsDir} {
+	file, err := newKeyFile(r.key, password, kdf, r.who, r.now())
+	if err != nil {
+		return fmt.Errorf("make a key file: %w", err)
+	}
+	r.keyID, err = putNamed(ctx, r.store, keysDir, file)
+	return err
+}
+
+// vacant tells whether a repository may be made here. An Init that was cut off has left a key file and nothing else;
+// when the password opens it, its key is answered.
+func vacant(ctx context.Context, s Store, password []byte) (*sealKey, ID, error) {
+	if _, err := s.Stat(ctx, configName); err == nil {
+		return nil, ID{}, fmt.Errorf("%w: it has a config", ErrExists)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, ID{}, fmt.Errorf("look for %s: %w", configName, err)
+	}
+	there := map[string]int{}
+	for _, dir := range []string{keysDir, snapsDir, indexDir} {
 		files, err := list(ctx, s, dir)
 		if err != nil {
-			return err
+			return nil, ID{}, err
 		}
-		if len(files) > 0 {
-			return fmt.Errorf("%w: no config, but %d files in %s", ErrExists, len(files), dir)
-		}
+		there[dir] = len(files)
 	}
-	return nil
+	switch {
+	case there[snapsDir] > 0:
+		return nil, ID{}, fmt.Errorf("%w: no config, but %d files in %s", ErrExists, there[snapsDir], snapsDir)
+	case there[keysDir] == 0:
+		return nil, ID{}, nil
+	}
+	key, id, err := searchKey(ctx, s, password)
+	if err != nil && !errors.Is(err, ErrWrongPassword) {
+		return nil, ID{}, err
+	}
+	if err != nil || there[indexDir] > 0 {
+		return nil, ID{}, fmt.Errorf("%w: no config, but %d files in %s", ErrExists, there[keysDir], keysDir)
+	}
+	return key, id, nil
 }
 
 func makeFolders(ctx context.Context, s Store) error {
