@@ -38,8 +38,9 @@ type DialOptions struct {
 	KeyPEM  []byte
 	// Program is the ssh program of the OpenSSH transport; "" means the one in PATH.
 	Program string
-	// Dir is where the OpenSSH transport makes a folder for its files, which
-	// goes with the session; "" means the system's temporary folder.
+	// Dir is where the OpenSSH transport makes a folder for its files, named
+	// DirPrefix and more, which goes with the session; "", or a path that ssh would
+	// expand, means the system's temporary folder.
 	Dir string
 }
 

@@ -80,7 +80,13 @@ func newCommand(ctx context.Context, t Target, o DialOptions) (*command, error) 
 	if c.part, err = c.can(ctx); err != nil {
 		return nil, err
 	}
-	if c.dir, err = os.MkdirTemp(o.Dir, "ssh-"); err != nil {
+	dir := o.Dir
+	if dir != "" { // ssh runs in another folder
+		if dir, err = filepath.Abs(dir); err != nil || !plainPath(dir) {
+			dir = ""
+		}
+	}
+	if c.dir, err = os.MkdirTemp(dir, DirPrefix); err != nil {
 		return nil, fmt.Errorf("make a folder for the openssh transport: %w", err)
 	}
 	c.knownHosts = filepath.Join(c.dir, "known_hosts")
@@ -92,12 +98,23 @@ func newCommand(ctx context.Context, t Target, o DialOptions) (*command, error) 
 		}
 	}
 	for _, file := range []string{c.knownHosts, c.keyFile} {
-		if strings.ContainsFunc(file, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`%"'\~$`, r) }) || strings.HasPrefix(file, "-") {
+		if !plainPath(file) {
 			c.remove()
 			return nil, fmt.Errorf("the openssh transport cannot use the path %q: ssh would expand it", printable(file, 200))
 		}
 	}
 	return c, nil
+}
+
+// DirPrefix begins the names of the folders of the OpenSSH transport. One that
+// is there before any session began was left by a process that was killed, and
+// may hold a private key.
+const DirPrefix = "ssh-"
+
+// plainPath claims that ssh takes a path as it is.
+func plainPath(file string) bool {
+	return !strings.HasPrefix(file, "-") &&
+		!strings.ContainsFunc(file, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`%"'\~$`, r) })
 }
 
 // remove takes our files away.

@@ -26,13 +26,14 @@ type Backup struct {
 	slots    chan struct{}   // one for each run that may go at once
 	locks    repository.Held // of this process, in every repository
 
-	mu       sync.Mutex // guards the fields below
-	opts     Options
-	sink     check.Sink         // nil before Run
-	active   map[string]*run    // by job
-	busy     map[string]*turn   // by job
-	contacts map[string]contact // by target
-	keys     map[string]keyState
+	mu        sync.Mutex // guards the fields below
+	opts      Options
+	sink      check.Sink           // nil before Run
+	active    map[string]*run      // by job
+	busy      map[string]*turn     // by job
+	contacts  map[string]contact   // by target
+	postponed map[string]time.Time // looks at targets, by target
+	keys      map[string]keyState
 }
 
 // turn lets one at a time work on a job's copies.
@@ -52,7 +53,7 @@ func New(o Options) (*Backup, error) {
 	b := &Backup{
 		log: log, history: h, requests: make(chan request), wake: make(chan struct{}, 1),
 		slots:  make(chan struct{}, o.parallel()),
-		active: map[string]*run{}, busy: map[string]*turn{}, contacts: map[string]contact{}, keys: map[string]keyState{},
+		active: map[string]*run{}, busy: map[string]*turn{}, contacts: map[string]contact{}, postponed: map[string]time.Time{}, keys: map[string]keyState{},
 	}
 	b.Configure(o)
 	return b, nil
@@ -74,6 +75,7 @@ func (b *Backup) Configure(o Options) {
 		o.Guards = cmp.Or(b.opts.Guards, sshpolicy.NewGuards())
 	}
 	b.opts = o
+	maps.DeleteFunc(b.postponed, func(name string, _ time.Time) bool { _, kept := o.target(name); return !kept })
 	maps.DeleteFunc(b.contacts, func(name string, _ contact) bool { _, kept := o.target(name); return !kept })
 	maps.DeleteFunc(b.keys, func(name string, _ keyState) bool { _, kept := o.job(name); return !kept })
 	b.mu.Unlock()
@@ -150,7 +152,7 @@ func (b *Backup) Describe() (string, bool) {
 	proved := 0
 	for _, j := range o.Jobs {
 		p := b.history.proof(j.Name)
-		if limit := j.overdueAfter(time.Now()); !p.Verified.IsZero() && (limit == 0 || time.Since(p.Verified) <= limit) {
+		if limit := j.overdueAfter(time.Now()); !p.Verified.IsZero() && (limit == 0 || !elapsed(p.Verified, limit, time.Now())) {
 			proved++
 		}
 	}
@@ -184,7 +186,7 @@ func (b *Backup) Run(ctx context.Context, sink check.Sink) error {
 	var runs sync.WaitGroup
 	defer runs.Wait()
 	for {
-		timer := time.NewTimer(b.startDue(ctx, &runs))
+		timer := time.NewTimer(min(b.startDue(ctx, &runs), b.lookDue(time.Now())))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -242,6 +244,9 @@ func (b *Backup) due(j *Job, now time.Time) (time.Time, string) {
 		if 0 < cut && cut < maxCutOff && runs[0].Trigger != byOperator {
 			return j.Window.Fit(now), byCatchUp
 		}
+	}
+	if after.Sub(now) > maxAhead {
+		return j.Window.Fit(now), byCatchUp // the clock was set back: that start says nothing of the next
 	}
 	at := j.Window.Fit(j.Schedule.Next(after).Add(spread(b.options().Node, j.Name, j.Jitter)))
 	if at.Before(now.Add(-planAgain)) {

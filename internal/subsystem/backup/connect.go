@@ -44,7 +44,7 @@ func (b *Backup) connect(ctx context.Context, t *Target, asked bool) (*session, 
 		Options: sshpolicy.Options{
 			Policy: t.Policy, Pins: slices.Clone(t.Pins), Login: &login, Timeout: t.timeout(), Dial: t.Dial,
 		},
-		Transport: t.Transport, Stall: t.Stall,
+		Transport: t.Transport, Stall: t.Stall, Dir: b.history.root.Name(),
 	}
 	if known := b.options().KnownHosts; known != nil {
 		o.TypeHints = known.TypeHints(t.Address)

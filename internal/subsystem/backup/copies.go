@@ -21,8 +21,13 @@ type copies interface {
 	// save makes a copy: the stages source, transfer and verify of r. Nothing
 	// partial ever counts as a copy.
 	save(ctx context.Context, r *run) (saved, error)
-	// retain removes what the keep rules do not keep.
-	retain(ctx context.Context) (retention, error)
+	// retain removes what the keep rules do not keep, and never the copy made,
+	// whatever its date is; "" is none.
+	retain(ctx context.Context, made string) (retention, error)
+	// tidy removes what transfers that were cut off have left. It claims that
+	// nothing of the kind is there any more; what is too young to be known for
+	// such stays for a later call.
+	tidy(ctx context.Context) (bool, error)
 	// verify looks at everything that the copies need and reads back percent of
 	// it, what was not read for longest first; 100 is all. An error says that it
 	// could not look.
@@ -58,7 +63,9 @@ type opened struct {
 func (o *opened) close() error { return o.session.close() }
 
 // open connects to the job's target and opens its copies. create makes what a
-// first run needs: the key, the folder, the repository.
+// first run needs: the key, the folder, the repository. A folder that held
+// verified copies and is gone is made anew only when an operator asks: a disk
+// that is not mounted must not look like a fresh start.
 func (b *Backup) open(ctx context.Context, j *Job, t *Target, asked, create bool) (_ *opened, err error) {
 	secret, err := b.secret(ctx, j, create)
 	if err != nil {
@@ -77,7 +84,8 @@ func (b *Backup) open(ctx context.Context, j *Job, t *Target, asked, create bool
 	if account, ok := s.files.(interface{ Bare() bool }); ok && account.Bare() && j.Kind == Repository {
 		return nil, fmt.Errorf("keep the repository of job %s at %s: %w", j.Name, t.Name, errScpOnly)
 	}
-	if _, err := s.files.Stat(ctx, j.Name); errors.Is(err, fs.ErrNotExist) && create {
+	held := !b.history.proof(j.Name).Verified.IsZero()
+	if _, err := s.files.Stat(ctx, j.Name); errors.Is(err, fs.ErrNotExist) && create && (asked || !held) {
 		if err := s.files.Mkdir(ctx, j.Name); err != nil {
 			return nil, fmt.Errorf("make the folder of the job: %w", err)
 		}
@@ -101,7 +109,7 @@ func (b *Backup) folderGone(j *Job, err error) error {
 	if b.history.proof(j.Name).Verified.IsZero() {
 		return fmt.Errorf("%w: job %s has not made one yet", ErrNoCopy, j.Name)
 	}
-	return &verifyError{kind: "missing", path: j.Name, err: fmt.Errorf("the folder of job %s, which held verified copies, is gone: %w", j.Name, err)}
+	return &verifyError{kind: "missing", path: j.Name, err: fmt.Errorf("the folder of job %s, which held verified copies, is gone from the target; a run asked for by an operator makes a new one: %w", j.Name, err)}
 }
 
 // keyState is what the newest look at a job's key has shown.

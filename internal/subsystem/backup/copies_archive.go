@@ -10,9 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +18,6 @@ import (
 
 	"allclear/internal/sshpolicy"
 	"allclear/internal/subsystem/backup/archive"
-	"allclear/internal/subsystem/backup/repository"
 	"allclear/internal/subsystem/backup/source"
 	"allclear/internal/wire"
 )
@@ -161,9 +158,22 @@ func (a *archives) save(ctx context.Context, r *run) (done saved, err error) {
 }
 
 // free is the time of a new archive and its name, which must be new: names are
-// to the second.
+// to the second. It is later than those that are there, so that of several runs
+// within one second, and after a clock was set back a little, the newest is taken
+// for the newest.
 func (a *archives) free(ctx context.Context) (time.Time, string, error) {
+	h, err := a.look(ctx)
+	if err != nil {
+		return time.Time{}, "", err
+	}
 	at := time.Now().UTC().Truncate(time.Second)
+	for _, name := range h.newest() {
+		_, made, _ := archive.ParseName(name) // look has parsed it
+		if !made.Before(at) && made.Sub(at) < maxAhead {
+			at = made.Add(time.Second)
+			break
+		}
+	}
 	for {
 		name, err := archive.Name(a.job.Name, at)
 		if err != nil {
@@ -407,91 +417,4 @@ func archiveDamage(name string, err error) error {
 		return err
 	}
 	return &verifyError{kind: kind, path: name, err: err}
-}
-
-// held is what lies in the job's folder.
-type held struct {
-	sizes     map[string]int64 // archives that have a manifest
-	orphans   []string         // archives without one, and left-overs of cut off transfers
-	manifests []string         // manifests without their archive
-}
-
-// orphanAge is how old an archive without a manifest must be to be no run's that
-// is under way.
-const orphanAge = day
-
-func (a *archives) look(ctx context.Context) (held, error) {
-	infos, err := a.at.List(ctx, ".")
-	if err != nil {
-		return held{}, fmt.Errorf("list the archives: %w", err)
-	}
-	h := held{sizes: map[string]int64{}}
-	there := map[string]fs.FileInfo{}
-	for _, i := range infos {
-		there[i.Name()] = i
-	}
-	for name, i := range there {
-		job, at, err := archive.ParseName(name)
-		base, isManifest := strings.CutSuffix(name, archive.ManifestEnding)
-		switch {
-		case sshpolicy.IsTemp(name):
-			if time.Since(i.ModTime()) > orphanAge {
-				h.orphans = append(h.orphans, name)
-			}
-		case isManifest && there[base+archive.ArchiveEnding] == nil:
-			h.manifests = append(h.manifests, name)
-		case err != nil || job != a.job.Name: // somebody else's
-		case there[archive.ManifestName(name)] != nil:
-			h.sizes[name] = i.Size()
-		case time.Since(at) > orphanAge:
-			h.orphans = append(h.orphans, name)
-		}
-	}
-	slices.Sort(h.manifests)
-	return h, nil
-}
-
-// newest are the names of the archives, newest first.
-func (h *held) newest() []string {
-	names := slices.Collect(maps.Keys(h.sizes))
-	slices.SortFunc(names, func(x, y string) int {
-		_, atX, _ := archive.ParseName(x) // look has parsed them
-		_, atY, _ := archive.ParseName(y)
-		return atY.Compare(atX)
-	})
-	return names
-}
-
-func (a *archives) retain(ctx context.Context) (retention, error) {
-	h, err := a.look(ctx)
-	if err != nil {
-		return retention{}, err
-	}
-	names := map[repository.ID]string{}
-	var all []repository.Snapshot
-	for name := range h.sizes {
-		_, at, _ := archive.ParseName(name) // look has parsed it
-		id := repository.Hash([]byte(name))
-		names[id] = name
-		all = append(all, repository.Snapshot{ID: id, Time: at})
-	}
-	_, remove := keepOf(a.job.Keep).Apply(all, time.Now())
-	out := retention{Copies: len(all), Expired: len(remove)}
-	for _, s := range remove {
-		name := names[s.ID]
-		if err := a.remove(ctx, archive.ManifestName(name), name); err != nil { // what has no manifest is no copy any more
-			return out, err
-		}
-		out.Removed, out.Copies, out.Expired = out.Removed+1, out.Copies-1, out.Expired-1
-	}
-	return out, a.remove(ctx, h.orphans...)
-}
-
-func (a *archives) remove(ctx context.Context, names ...string) error {
-	for _, name := range names {
-		if err := a.at.Remove(ctx, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove %s: %w", name, err)
-		}
-	}
-	return nil
 }

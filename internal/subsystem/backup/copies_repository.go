@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"log/slog"
 	"os"
 	"path"
 	"strings"
@@ -38,8 +39,7 @@ type opening struct {
 }
 
 // openRepository opens the job's repository, or makes it for the first run. One
-// that held verified copies and is gone is made anew only when an operator runs
-// the job: a disk that is not mounted must not look like a fresh start.
+// that held verified copies and is gone is made anew as its folder is, see open.
 func (b *Backup) openRepository(ctx context.Context, j *Job, at folder, password []byte, how opening) (copies, error) {
 	o := repository.Options{
 		Who:     repository.Identity{Hostname: b.options().Node, Username: program, UID: uint32(os.Getuid()), GID: uint32(os.Getgid())},
@@ -181,7 +181,34 @@ func (s *snapshots) read(ctx context.Context, lock bool, do func(*repository.Rea
 	if err != nil {
 		return damageOf(err)
 	}
+	s.suspect(rd)
 	return errors.Join(damageOf(do(rd)), rd.Close(context.WithoutCancel(ctx)))
+}
+
+// suspect has the copies verified soon when a reader has met damage: it reads
+// on past it, and only a verification judges.
+func (s *snapshots) suspect(rd *repository.Reader) {
+	damage := rd.Damage()
+	if len(damage) == 0 {
+		return
+	}
+	s.b.log.Warn("the repository is damaged, a verification follows", slog.String("job", s.job.Name), slog.Any("error", errors.Join(damage...)))
+	s.b.history.prove(s.job.Name, func(p *proof) { p.Suspect = true })
+	s.b.ask(copyCheckID(s.job.Name))
+}
+
+// pick is the snapshot of a name. While one cannot be read nobody knows which is
+// the newest: an older one must not pass for it.
+func pick(rd *repository.Reader, name string) (repository.Snapshot, error) {
+	if name = orLatest(name); name == "latest" {
+		for _, err := range rd.Damage() {
+			if d, ok := errors.AsType[*repository.DamageError](err); ok && d.What == "snapshot" {
+				return repository.Snapshot{}, damageOf(fmt.Errorf("which copy is the newest is not known, name one by its id: %w", err))
+			}
+		}
+	}
+	snap, err := rd.Snapshot(name)
+	return snap, noCopy(err)
 }
 
 // drill takes no lock at first: others may want the repository for themselves,
@@ -198,7 +225,7 @@ func (s *snapshots) drill(ctx context.Context, tell func(wire.Progress)) (wire.B
 func (s *snapshots) drillOnce(ctx context.Context, lock bool, tell func(wire.Progress)) (wire.BackupDrill, error) {
 	d := wire.BackupDrill{Job: s.job.Name}
 	err := s.read(ctx, lock, func(rd *repository.Reader) error {
-		snap, err := rd.Snapshot("latest")
+		snap, err := pick(rd, "latest")
 		if err != nil {
 			return err
 		}
@@ -251,9 +278,9 @@ func (s *snapshots) files(ctx context.Context, q wire.BackupListRequest) ([]wire
 	var all []wire.BackupFile
 	limit := limited(q.Limit)
 	err := s.read(ctx, false, func(rd *repository.Reader) error {
-		snap, err := rd.Snapshot(orLatest(q.Snapshot))
+		snap, err := pick(rd, q.Snapshot)
 		if err != nil {
-			return noCopy(err)
+			return err
 		}
 		o := repository.ListOptions{Under: q.Path, Match: q.Match, Shallow: q.Match == ""}
 		for found, err := range rd.List(ctx, snap, o) {
@@ -306,9 +333,10 @@ func (s *snapshots) restore(ctx context.Context, snapshot string, paths []string
 	if err != nil {
 		return wire.BackupSnapshot{}, nil, damageOf(err)
 	}
-	snap, err := rd.Snapshot(orLatest(snapshot))
+	s.suspect(rd)
+	snap, err := pick(rd, snapshot)
 	if err != nil {
-		return wire.BackupSnapshot{}, nil, errors.Join(noCopy(err), rd.Close(ctx))
+		return wire.BackupSnapshot{}, nil, errors.Join(err, rd.Close(ctx))
 	}
 	items := entries(rd.Restore(ctx, snap, repository.RestoreOptions{Paths: paths}))
 	return wireSnapshot(&snap), func(yield func(*extract.Entry, error) bool) {

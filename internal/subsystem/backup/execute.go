@@ -25,16 +25,24 @@ const (
 // execute makes the run from its first try to the faults that it leaves. It
 // returns when the record is stored and judged.
 func (b *Backup) execute(ctx context.Context, r *run, j *Job, t *Target) {
-	release, err := b.admit(ctx, r, j)
-	if err == nil {
-		err = b.tries(ctx, r, j, t)
-		release()
-	}
+	err := b.surviving(j, func() error { return b.admitted(ctx, r, j, t) })
 	b.conclude(ctx, r, j, err)
 	// The look must be recorded although the agent may be about to stop.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportingTime)
 	defer cancel()
-	b.tellRun(ctx, r, j, t, err)
+	_ = b.surviving(j, func() error { // the record stands, and the next look judges it anew
+		b.tellRun(ctx, r, j, t, err)
+		return nil
+	})
+}
+
+func (b *Backup) admitted(ctx context.Context, r *run, j *Job, t *Target) error {
+	release, err := b.admit(ctx, r, j)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return b.tries(ctx, r, j, t)
 }
 
 // runNow makes one run outside of the loop, for a drill.
@@ -65,8 +73,12 @@ func (b *Backup) tries(ctx context.Context, r *run, j *Job, t *Target) error {
 	asked := r.record().Trigger == byOperator
 	for n := 1; ; n++ {
 		r.try(n)
-		err := b.try(ctx, r, j, t, asked)
-		if err == nil || ctx.Err() != nil {
+		err := b.surviving(j, func() error { return b.tryOnce(ctx, r, j, t, asked) })
+		if err == nil {
+			return nil
+		}
+		b.history.prove(j.Name, func(p *proof) { p.Untidy = true })
+		if ctx.Err() != nil {
 			return err
 		}
 		c := classify(err)
@@ -111,7 +123,7 @@ func (b *Backup) makeRoom(ctx context.Context, j *Job, t *Target, asked bool) bo
 		return false // the next try says why
 	}
 	defer func() { _ = o.close() }() // nothing is written on it any more
-	kept, err := o.retain(ctx)
+	kept, err := o.retain(ctx, "")
 	return err == nil && kept.Removed > 0
 }
 
@@ -119,9 +131,13 @@ func (b *Backup) makeRoom(ctx context.Context, j *Job, t *Target, asked bool) bo
 // nothing else.
 var errPanic = errors.New("the program failed within the run; its log has the place")
 
-// try is one try: the five stages.
-func (b *Backup) try(ctx context.Context, r *run, j *Job, t *Target, asked bool) error {
-	err := guarded(func() error { return b.tryOnce(ctx, r, j, t, asked) })
+// surviving is do with a panic, here or in a goroutine of package repository,
+// made an error whose place is in the log.
+func (b *Backup) surviving(j *Job, do func() error) error {
+	err := guarded(do)
+	if errors.Is(err, errPanic) {
+		return err // it is in the log
+	}
 	if p, ok := errors.AsType[*repository.PanicError](err); ok {
 		b.log.Error("backup run panicked", slog.String("job", j.Name), slog.Any("panic", p.Value), slog.String("stack", string(p.Stack)))
 		err = fmt.Errorf("%w: %w", errPanic, err)
@@ -140,6 +156,7 @@ func guarded(do func() error) (err error) {
 	return do()
 }
 
+// tryOnce is one try: the five stages.
 func (b *Backup) tryOnce(ctx context.Context, r *run, j *Job, t *Target, asked bool) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, j.timeout(), errRunTime)
 	defer cancel()
@@ -166,7 +183,8 @@ func (b *Backup) tryOnce(ctx context.Context, r *run, j *Job, t *Target, asked b
 	}
 	r.change(true, func(rec *wire.BackupRun) { rec.Copy = done.copy })
 	r.enter(stageDone)
-	b.retire(ctx, r, o)
+	b.retire(ctx, r, o, done.copy)
+	b.tidy(ctx, r, o)
 	b.measure(ctx, o)
 	closed = true
 	if err := o.close(); err != nil {
@@ -194,12 +212,12 @@ func began(r *run, o *opened) {
 
 // retire removes old copies. That it fails does not fail the run: the new copy
 // stands; it has a fault of its own.
-func (b *Backup) retire(ctx context.Context, r *run, o *opened) {
+func (b *Backup) retire(ctx context.Context, r *run, o *opened, made string) {
 	if o.job.Keep.IsZero() {
 		b.history.prove(o.job.Name, func(p *proof) { p.Retention = nil })
 		return
 	}
-	kept, err := o.retain(ctx)
+	kept, err := o.retain(ctx, made)
 	kept.At = time.Now().UTC()
 	if err != nil {
 		c := classify(err)
@@ -208,6 +226,24 @@ func (b *Backup) retire(ctx context.Context, r *run, o *opened) {
 	}
 	b.history.prove(o.job.Name, func(p *proof) { p.Retention = &kept })
 	r.change(false, func(rec *wire.BackupRun) { rec.Removed = kept.Removed })
+}
+
+// tidy removes what tries that were cut off have left at the target. It costs a
+// listing of all folders, so it is done only after such a try.
+func (b *Backup) tidy(ctx context.Context, r *run, o *opened) {
+	if !b.history.proof(o.job.Name).Untidy {
+		return
+	}
+	clean, err := o.tidy(ctx)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported): // an account that cannot remove
+	case err != nil:
+		r.note("what transfers that were cut off have left is not removed: " + err.Error())
+		return
+	case !clean:
+		return
+	}
+	b.history.prove(o.job.Name, func(p *proof) { p.Untidy = false })
 }
 
 func (b *Backup) measure(ctx context.Context, o *opened) {
@@ -229,6 +265,9 @@ func (b *Backup) conclude(ctx context.Context, r *run, j *Job, err error) {
 		r.change(false, func(rec *wire.BackupRun) { interrupt(rec, b.history.node, time.Now()) })
 		b.history.put(r.record())
 	default:
+		if r.record().Result.Class == "" { // not within a try
+			r.failTry(classify(err))
+		}
 		b.log.Warn("backup run failed", slog.String("job", j.Name), slog.Any("error", err))
 		r.finish(stateFailed, nil)
 	}

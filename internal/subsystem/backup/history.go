@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"allclear/internal/atomicfile"
+	"allclear/internal/sshpolicy"
 	"allclear/internal/wire"
 )
 
@@ -61,6 +62,10 @@ type proof struct {
 	Drill       *drillRecord `json:"drill,omitempty"` // newest
 	DrillOK     time.Time    `json:"drill_ok,omitzero"`
 	Retention   *retention   `json:"retention,omitempty"` // newest
+	// Untidy: a transfer was cut off, and may have left files under temporary names.
+	Untidy bool `json:"untidy,omitempty"`
+	// Suspect: something damaged was met beside a verification, which is due then.
+	Suspect bool `json:"suspect,omitempty"`
 }
 
 // lookRecord is what a verification found.
@@ -112,10 +117,24 @@ func openHistory(dir, node string, now time.Time, log *slog.Logger) (*history, e
 			return nil, errors.Join(err, root.Close())
 		}
 	}
+	h.sweepKeys()
 	if err := h.load(now); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
 	return h, nil
+}
+
+// sweepKeys removes what sessions of a killed process have left: they may hold
+// private keys.
+func (h *history) sweepKeys() {
+	for _, name := range h.names(".") {
+		if !strings.HasPrefix(name, sshpolicy.DirPrefix) {
+			continue
+		}
+		if err := h.root.RemoveAll(name); err != nil {
+			h.log.Warn("folder of a killed session, with a private key, not removed", slog.String("folder", name), slog.Any("error", err))
+		}
+	}
 }
 
 func (h *history) makeDir(name string) error {
@@ -151,8 +170,10 @@ func (h *history) load(now time.Time) error {
 			if r := &h.runs[job][i]; r.State == stateRunning {
 				interrupt(r, h.node, now)
 				h.store(r)
+				h.prove(job, func(p *proof) { p.Untidy = true })
 			}
 		}
+		h.runs[job] = byClock(h.runs[job], now)
 	}
 	for _, dir := range []string{"proof", "read"} {
 		if _, err := atomicfile.Sweep(h.root, dir); err != nil {
@@ -160,6 +181,30 @@ func (h *history) load(now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// maxAhead is how far ahead of the clock a time may lie that was taken from it
+// before. What lies further was noted while the clock was wrong.
+const maxAhead = time.Hour
+
+// byClock puts records of a clock that was wrong first: they are taken for the
+// oldest, so that none of them is the newest until that time has come.
+func byClock(runs []wire.BackupRun, now time.Time) []wire.BackupRun {
+	ahead := func(r wire.BackupRun) int {
+		if r.Started.Sub(now) > maxAhead {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(runs, func(a, b wire.BackupRun) int { return ahead(a) - ahead(b) })
+	return runs
+}
+
+// elapsed claims that d has passed since t, or that t is as far ahead of now: a
+// time of a clock that was wrong proves nothing.
+func elapsed(t time.Time, d time.Duration, now time.Time) bool {
+	age := now.Sub(t)
+	return age >= d || age < -max(d, maxAhead)
 }
 
 // names are the entries of a folder in order; none when it is not there.

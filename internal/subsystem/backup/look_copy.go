@@ -49,11 +49,11 @@ func (b *Backup) verifyDue(j *Job, now time.Time) bool {
 	case p.Verified.IsZero():
 		return false // nothing to look at
 	case p.Look == nil:
-		return now.Sub(p.Verified) >= j.Proof.structure()
+		return p.Suspect || elapsed(p.Verified, j.Proof.structure(), now)
 	case !p.Look.OK:
-		return now.Sub(p.Look.At) >= badAgain
+		return elapsed(p.Look.At, badAgain, now)
 	}
-	return now.Sub(p.Look.At) >= j.Proof.structure()
+	return p.Suspect || elapsed(p.Look.At, j.Proof.structure(), now)
 }
 
 // verifying is how a verification is wanted.
@@ -98,7 +98,7 @@ func (b *Backup) verifyNow(ctx context.Context, j *Job, t *Target, how verifying
 	}
 	found.Job, found.DurationMS = j.Name, time.Since(began).Milliseconds()
 	b.history.prove(j.Name, func(p *proof) {
-		p.Look = &found
+		p.Look, p.Suspect = &found, false
 		if found.OK {
 			p.Structure = found.At
 		}
@@ -189,9 +189,9 @@ func (b *Backup) drillDue(j *Job, now time.Time) bool {
 	case p.Drill == nil:
 		return true
 	case !p.Drill.Passed:
-		return now.Sub(p.Drill.At) >= badAgain
+		return elapsed(p.Drill.At, badAgain, now)
 	}
-	return now.Sub(p.Drill.At) >= j.Proof.drill()
+	return elapsed(p.Drill.At, j.Proof.drill(), now)
 }
 
 // drillNow drills a restore and records what was found. An error says that it
@@ -236,7 +236,7 @@ func (b *Backup) drillOverdue(j *Job, now time.Time) bool {
 	if from.IsZero() {
 		from = p.Since
 	}
-	return !from.IsZero() && now.Sub(from) > j.Proof.drillOverdue()
+	return !from.IsZero() && elapsed(from, j.Proof.drillOverdue(), now)
 }
 
 func (b *Backup) judgeDrill(r *check.Report, j *Job, t *Target, now time.Time) {

@@ -169,7 +169,7 @@ func (b *Backup) judgeOverdue(r *check.Report, j *Job, t *Target, now time.Time)
 	if from.IsZero() {
 		from, severity = p.Since, fault.Minor
 	}
-	if from.IsZero() || now.Sub(from) <= limit {
+	if from.IsZero() || !elapsed(from, limit, now) {
 		r.Absent(CodeOverdue)
 		return
 	}
@@ -180,6 +180,10 @@ func (b *Backup) judgeOverdue(r *check.Report, j *Job, t *Target, now time.Time)
 	if !p.Verified.IsZero() {
 		sense["last_good"] = p.Verified.Format(time.RFC3339)
 		err = fmt.Errorf("the newest verified copy is of %s, %s ago; the limit is %s", sense["last_good"], sense["age"], limit)
+	}
+	if from.After(now) {
+		sense["age"] = "unknown"
+		err = fmt.Errorf("the newest verified copy is dated %s, which is yet to come: the clock was set back, and how old the copy is cannot be known; the limit is %s", from.Format(time.RFC3339), limit)
 	}
 	r.PresentAt(severity, CodeOverdue, err, sense)
 }

@@ -28,12 +28,16 @@ const targetTime = time.Minute
 // connection.
 func (b *Backup) targetCheck(t Target) check.Check {
 	return check.Check{
-		Name: "backup.target", Resource: t.Name, Every: t.every(), Gap: targetGap, Timeout: targetGap + t.timeout() + targetTime,
+		Name: "backup.target", Resource: t.Name, Every: t.every(), Gap: targetGap, Timeout: t.timeout() + targetTime,
 		Codes:   append(targetCauses(), CodeUpgrade),
 		Version: fmt.Sprint(t.Address, t.User, t.Policy, t.Planned, t.Pins, t.Protocol, t.Transport, t.Path, t.Version),
 		Run: func(ctx context.Context, r *check.Report) {
-			if err := b.breathe(ctx, &t, r.Trigger()); err != nil {
-				return // the agent stops
+			if at := b.restsUntil(&t, r.Trigger()); time.Until(at) > 0 {
+				b.postpone(t.Name, at)
+				for _, code := range append(targetCauses(), CodeUpgrade) {
+					r.Unknown(code, "the server was connected to a moment ago; this look follows in a few seconds")
+				}
+				return
 			}
 			err := b.tryTarget(ctx, &t, r.Trigger() == fault.TriggerOperator)
 			b.judgeTarget(r, &t, err)
@@ -41,29 +45,49 @@ func (b *Backup) targetCheck(t Target) check.Check {
 	}
 }
 
-// breathe waits until the server was left alone for targetGap, unless somebody
+// restsUntil is when the server was left alone for targetGap, unless somebody
 // waits for the look. At the start package watch looks at the same server.
-func (b *Backup) breathe(ctx context.Context, t *Target, trigger fault.Trigger) error {
-	if asked(trigger) {
-		return nil
+func (b *Backup) restsUntil(t *Target, trigger fault.Trigger) time.Time {
+	seen, ok := b.contact(t.Name)
+	switch {
+	case asked(trigger):
+		return time.Time{}
+	case ok:
+		return seen.at.Add(targetGap)
+	case trigger == fault.TriggerStartup:
+		return time.Now().Add(targetGap)
 	}
-	wait := targetGap
-	if seen, ok := b.contact(t.Name); ok {
-		wait = targetGap - time.Since(seen.at)
-	} else if trigger != fault.TriggerStartup {
-		wait = 0
+	return time.Time{}
+}
+
+// postpone has the loop of Run ask for another look at the target then. The look
+// itself does not wait: an operator's would have to wait for it.
+func (b *Backup) postpone(target string, at time.Time) {
+	b.mu.Lock()
+	b.postponed[target] = at
+	b.mu.Unlock()
+	b.poke()
+}
+
+// lookDue asks for the postponed looks whose time has come and answers how long
+// to wait for the next; planAgain when there is none.
+func (b *Backup) lookDue(now time.Time) time.Duration {
+	wait := planAgain
+	var due []string
+	b.mu.Lock()
+	for target, at := range b.postponed {
+		if left := at.Sub(now); left > 0 {
+			wait = min(wait, left)
+			continue
+		}
+		delete(b.postponed, target)
+		due = append(due, target)
 	}
-	if wait <= 0 {
-		return nil
+	b.mu.Unlock()
+	for _, target := range due {
+		b.ask(targetCheckID(target))
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return wait
 }
 
 // tryTarget stores a file at the target, reads it back and removes it.

@@ -16,8 +16,25 @@ import (
 	"allclear/internal/wire"
 )
 
-// archivesRead is when each archive was read whole, by name.
+// archivesRead is when each archive was read whole and found well, by name. Under
+// badMark and its name is when one was found damaged: it is read again by every
+// verification until it is well, for what is not looked at proves nothing.
 type archivesRead map[string]time.Time
+
+const badMark = "!" // begins no archive's name
+
+func (r archivesRead) bad(name string) bool { return !r[badMark+name].IsZero() }
+
+func (r archivesRead) note(name string, well bool) {
+	now := time.Now().UTC()
+	if well {
+		r[name] = now
+		delete(r, badMark+name)
+		return
+	}
+	r[badMark+name] = now
+	delete(r, name)
+}
 
 // verify looks at every manifest and size, and reads archives whole, those not
 // read for longest first, until percent of all bytes is read.
@@ -75,19 +92,19 @@ func (a *archives) structure(ctx context.Context, h *held, look *lookRecord, tel
 func (a *archives) readDue(ctx context.Context, all []*archive.Manifest, read archivesRead, percent float64, look *lookRecord, tell func(wire.Progress)) error {
 	order := slices.SortedStableFunc(slices.Values(all), func(x, y *archive.Manifest) int { return read[x.Archive].Compare(read[y.Archive]) })
 	for _, m := range order {
-		if look.BytesRead > 0 && float64(look.BytesRead) >= percent/100*float64(look.Bytes) {
-			break
+		if !read.bad(m.Archive) && look.BytesRead > 0 && float64(look.BytesRead) >= percent/100*float64(look.Bytes) {
+			continue
 		}
 		err := a.readWhole(ctx, m)
 		if v := asType[*verifyError](err); v != nil {
 			look.add(*v)
-			delete(read, m.Archive)
+			read.note(m.Archive, false)
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		read[m.Archive] = time.Now().UTC()
+		read.note(m.Archive, true)
 		look.BytesRead += m.Size
 		tell(wire.Progress{Stage: stageVerify, Percent: 50 + percentage(look.BytesRead, look.Bytes)/2, Text: fmt.Sprintf("%d bytes read back", look.BytesRead)})
 	}
@@ -119,7 +136,7 @@ func (l *lookRecord) covered(all []*archive.Manifest, read archivesRead, since t
 	var bytes, total int64
 	every := true
 	for _, m := range all {
-		there[m.Archive] = true
+		there[m.Archive], there[badMark+m.Archive] = true, true
 		total += m.Size
 		at := read[m.Archive]
 		if at.After(since) {

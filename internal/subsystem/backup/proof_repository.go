@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"allclear/internal/subsystem/backup/repository"
@@ -61,10 +62,13 @@ func keepOf(k Keep) repository.Keep {
 	}
 }
 
-// retain keeps by rule within the snapshots of this host that carry the job's
-// tag; what others have put into the repository is counted apart, by their tags.
-func (s *snapshots) retain(ctx context.Context) (retention, error) {
-	groups, err := s.repo.Forget(ctx, keepOf(s.job.Keep), repository.ForgetOptions{AnyPaths: true, Tags: true})
+// retain keeps by rule within the snapshots that carry the job's tag, those of
+// each host apart; what others have put into the repository is not touched.
+func (s *snapshots) retain(ctx context.Context, made string) (retention, error) {
+	groups, err := s.repo.Forget(ctx, keepOf(s.job.Keep), repository.ForgetOptions{
+		AnyPaths: true, Tags: true, Of: func(snap repository.Snapshot) bool { return slices.Contains(snap.Tags, s.job.Name) },
+		Spare: func(snap repository.Snapshot) bool { return snap.ID.String() == made },
+	})
 	var out retention
 	for _, g := range groups {
 		out.Removed += len(g.Drop)
@@ -81,4 +85,11 @@ func (s *snapshots) retain(ctx context.Context) (retention, error) {
 		return out, fmt.Errorf("prune the repository: %w", err)
 	}
 	return out, nil
+}
+
+// tidy works under the exclusive lock, so that it meets nobody's file that is
+// still being written.
+func (s *snapshots) tidy(ctx context.Context) (bool, error) {
+	_, _, err := s.repo.Tidy(ctx)
+	return err == nil, err
 }

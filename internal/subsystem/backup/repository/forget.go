@@ -13,7 +13,9 @@ type ForgetOptions struct {
 	// AnyHost, AnyPaths and Tags change the groups to which the rules apply one by one: host and paths unless told
 	// otherwise.
 	AnyHost, AnyPaths, Tags bool
-	DryRun                  bool // only answer what would be done
+	// Of chooses the snapshots that the rules are for; nil chooses all. Spare names what stays whatever the rules say.
+	Of, Spare func(Snapshot) bool
+	DryRun    bool // only answer what would be done
 }
 
 // ForgetGroup is what becomes of the snapshots of one group, newest first.
@@ -40,10 +42,23 @@ func (r *Repository) Forget(ctx context.Context, k Keep, o ForgetOptions) (group
 	if err != nil {
 		return nil, err
 	}
+	if o.Of != nil {
+		snaps = slices.DeleteFunc(snaps, func(s Snapshot) bool { return !o.Of(s) })
+	}
 	groups = groupSnapshots(snaps, o)
 	for i := range groups {
 		g := &groups[i]
-		if g.Keep, g.Drop = k.Apply(g.Drop, r.now()); len(g.Keep) == 0 {
+		g.Keep, g.Drop = k.Apply(g.Drop, r.now())
+		if o.Spare != nil {
+			g.Drop = slices.DeleteFunc(g.Drop, func(s Snapshot) bool {
+				spared := o.Spare(s)
+				if spared {
+					g.Keep = append(g.Keep, Kept{s, []string{"spared"}})
+				}
+				return spared
+			})
+		}
+		if len(g.Keep) == 0 {
 			return nil, fmt.Errorf("forget: the rules keep none of the %d snapshots of %s %q", len(g.Drop), g.Hostname, g.Paths)
 		}
 	}
