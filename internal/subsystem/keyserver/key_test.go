@@ -215,6 +215,27 @@ func TestAReloadChangesTheGraceTime(t *testing.T) {
 	}
 }
 
+// A damaged record of the key stops no agent: what is sealed opens, and nothing new is
+// sealed.
+func TestADamagedRecordOfTheKeyStopsNothingElse(t *testing.T) {
+	n := newNode(t, nil)
+	n.create()
+	n.stop()
+	for _, name := range []string{"key-repo.0", "key-repo.1"} {
+		n.fails(n.opts.Keys.WriteFile(name, []byte("not a record"), 0o600))
+	}
+	n.open()
+	n.opens("secret/mail", "hunter2")
+	err := n.keys.Keeper().Protect(t.Context(), "secret/new", []byte("x"))
+	if _, ok := errors.AsType[*envelope.DamageError](err); !ok {
+		t.Errorf("something new was sealed: %v", err)
+	}
+	if last := n.look("keyserver.key@repo", fault.TriggerTimer); verdict(last, keyserver.CodeRekeyFailed) != fault.Unknown {
+		t.Error("nobody can know whether a renewal failed")
+	}
+	n.fails(n.keys.Configure(n.opts))
+}
+
 // A server that answers well and quickly is asked before one that does not.
 func TestServersAreAskedInTheOrderOfTheirWorth(t *testing.T) {
 	n := newNode(t, nil)

@@ -46,7 +46,14 @@ func (k *KeyServers) ringGroup() string {
 func (k *KeyServers) chooseRing() error {
 	o := k.options()
 	group, err := keyring.KeptBy(o.Keys, ringName)
-	if err != nil {
+	if _, damaged := errors.AsType[*envelope.DamageError](err); damaged {
+		// No reason to run without everything else: nothing new is sealed, and the key's
+		// check says why.
+		k.log.Error("the record of the key is damaged: restore its two files", "error", err)
+		if k.present() != nil {
+			return nil
+		}
+	} else if err != nil {
 		return err
 	}
 	group = cmp.Or(group, k.ringGroup())

@@ -382,8 +382,17 @@ func TestADamagedRingRecordIsNotGuessed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, ok := errors.AsType[*envelope.DamageError](r.build()); !ok {
-		t.Error("a ring opened on a damaged record")
+	if err := r.build(); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{
+		"prepare": r.rekeyer.Prepare(t.Context()),
+		"protect": r.keeper.Protect(t.Context(), "secret/new", []byte("new")),
+		"repair":  r.ring.Repair(),
+	} {
+		if _, ok := errors.AsType[*envelope.DamageError](err); !ok {
+			t.Errorf("%s on a damaged record: %v", what, err)
+		}
 	}
 	r.allOpen(t) // what is protected needs no ring
 }

@@ -43,7 +43,8 @@ func KeptBy(folder *os.Root, name string) (string, error) {
 	return st.Group, err
 }
 
-// NewRing answers the ring of that name, whether it has a key yet or not.
+// NewRing answers the ring of that name, whether it has a key yet or not. One whose record is damaged answers every
+// question with that, until the record is restored: what the slots of things name can still be opened.
 func NewRing(o RingOptions) (*Ring, error) {
 	if err := envelope.CheckID("key/" + o.Name); err != nil {
 		return nil, err
@@ -51,6 +52,9 @@ func NewRing(o RingOptions) (*Ring, error) {
 	r := &Ring{name: o.Name, group: o.Group, node: o.Node, source: o.Source, now: o.Now}
 	r.record = envelope.NewRecord(o.Folder, "key-"+o.Name, "keyring").WithFailpoint(o.Failpoint)
 	st, err := r.load()
+	if _, damaged := errors.AsType[*envelope.DamageError](err); damaged {
+		return r, nil
+	}
 	if err != nil {
 		return nil, err
 	}
