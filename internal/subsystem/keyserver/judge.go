@@ -98,7 +98,7 @@ func (res *result) judge(r *check.Report) {
 	if res.whole {
 		r.Complete()
 	}
-	if len(res.found) == 0 {
+	if res.whole && len(res.found) == 0 {
 		r.Proved("%s", res.proof())
 	}
 }

@@ -233,6 +233,9 @@ func TestADamagedRecordOfTheKeyStopsNothingElse(t *testing.T) {
 	if last := n.look("keyserver.key@repo", fault.TriggerTimer); verdict(last, keyserver.CodeRekeyFailed) != fault.Unknown {
 		t.Error("nobody can know whether a renewal failed")
 	}
+	if last := n.verify("ks1"); len(last.Proved) != 0 {
+		t.Errorf("proved without knowing which keys are in use: %q", last.Proved)
+	}
 	n.fails(n.keys.Configure(n.opts))
 }
 
