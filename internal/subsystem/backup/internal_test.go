@@ -2,12 +2,16 @@ package backup
 
 import (
 	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"allclear/internal/check"
 	"allclear/internal/fault"
+	"allclear/internal/sshpolicy"
 )
 
 // asks is a sink that notes the looks that are asked for.
@@ -38,5 +42,24 @@ func TestALookThatWasPutOffIsAskedForInTime(t *testing.T) {
 	}
 	if b.lookDue(now.Add(time.Minute)); len(asked) != 1 {
 		t.Errorf("asked for %v", asked)
+	}
+}
+
+func TestKeysThatAKilledSessionLeftAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	left := filepath.Join(dir, sshpolicy.DirPrefix+"123")
+	if err := os.Mkdir(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(left, "id"), []byte("private"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h, err := openHistory(dir, "node1", time.Now(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.root.Close()
+	if _, err := os.Stat(left); err == nil {
+		t.Error("the private key stays")
 	}
 }
