@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"allclear/internal/config"
+	"allclear/internal/fault"
 	"allclear/internal/sshpolicy"
 	"allclear/internal/subsystem/backup"
 	"allclear/internal/subsystem/backup/source"
+	"allclear/internal/subsystem/keyserver"
 	"allclear/internal/subsystem/watch"
 )
 
@@ -94,6 +96,14 @@ func command(j config.Job) *source.Command {
 // in it was checked.
 func (p *plan) backupOptions(dir string, keys backup.KeyWrapper, endpoints backup.Endpoints, known *sshpolicy.Store, guards *sshpolicy.Guards, log *slog.Logger) (backup.Options, error) {
 	o := backup.Options{Dir: dir, Node: p.node(), Keys: keys, Endpoints: endpoints, KnownHosts: known, Guards: guards, Log: log}
+	groups := map[string]bool{config.MainGroup: true} // where commands define servers
+	o.KeyCauses = []fault.Key{{Code: keyserver.CodeAllLost, Resource: config.MainGroup}}
+	for _, s := range p.KeyServers {
+		if !groups[s.Group] {
+			groups[s.Group] = true
+			o.KeyCauses = append(o.KeyCauses, fault.Key{Code: keyserver.CodeAllLost, Resource: s.Group})
+		}
+	}
 	for _, t := range p.Backup.Targets {
 		target, err := p.backupTarget(t)
 		if err != nil {

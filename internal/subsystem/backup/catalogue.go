@@ -17,6 +17,9 @@ const (
 	CodeRestoreDrill   fault.Code = "backup/restore-drill"
 	CodeRetention      fault.Code = "backup/retention-failed"
 	CodeKeyUnavailable fault.Code = "backup/key-unavailable"
+
+	// codeAllLost belongs to the owner of the key servers: none of a group answers.
+	codeAllLost fault.Code = "keyserver/all-lost"
 )
 
 // The impacts of steps.
@@ -243,7 +246,7 @@ func retentionFailed() fault.Entry {
 
 func keyUnavailable() fault.Entry {
 	return fault.Entry{
-		Code: CodeKeyUnavailable, Severity: fault.Critical,
+		Code: CodeKeyUnavailable, Severity: fault.Critical, CausedBy: []fault.Code{codeAllLost},
 		Title:  "Key of the backup job cannot be opened",
 		Impact: "The job cannot run and its copies cannot be restored by this machine. Nothing is ever stored without encryption instead.",
 		Cause:  "The sealed key is damaged, or nothing that opens it can be reached.",

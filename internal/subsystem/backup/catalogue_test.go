@@ -8,6 +8,7 @@ import (
 
 	"allclear/internal/fault"
 	"allclear/internal/subsystem/backup"
+	"allclear/internal/subsystem/keyserver"
 	"allclear/internal/subsystem/watch"
 )
 
@@ -16,7 +17,7 @@ var placeholder = regexp.MustCompile(`\{([a-z0-9_]+)\}`)
 
 func catalogue(t *testing.T) *fault.Catalogue {
 	t.Helper()
-	return must(fault.NewCatalogue(append(backup.Faults(), watch.Faults()...)...))(t) // it refuses what is empty
+	return must(fault.NewCatalogue(slices.Concat(backup.Faults(), watch.Faults(), keyserver.Faults())...))(t) // it refuses what is empty
 }
 
 func TestTextsUseOnlyEvidenceThatLooksGive(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 // keyCheck opens the job's key.
 func (b *Backup) keyCheck(j Job) check.Check {
 	return check.Check{
-		Name: "backup.key", Resource: j.Name, Every: keyEvery, Codes: []fault.Code{CodeKeyUnavailable}, Version: string(j.Kind),
+		Name: "backup.key", Resource: j.Name, Every: keyEvery, Causes: b.options().KeyCauses, Codes: []fault.Code{CodeKeyUnavailable}, Version: string(j.Kind),
 		Run: func(ctx context.Context, r *check.Report) {
 			secret, err := b.secret(ctx, &j, false)
 			clear(secret)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"allclear/internal/envelope"
+	"allclear/internal/fault"
 	"allclear/internal/sshpolicy"
 	"allclear/internal/subsystem/backup/source"
 )
@@ -40,6 +41,9 @@ type Options struct {
 	Targets []Target
 	Jobs    []Job
 	Keys    KeyWrapper
+	// KeyCauses are the faults that explain why no key opens, such as that of a
+	// group of key servers of which none answers.
+	KeyCauses []fault.Key
 	// Endpoints may be nil: then nobody hears of connections.
 	Endpoints Endpoints
 	// Guards count refused logins together with whoever watches the targets; nil:

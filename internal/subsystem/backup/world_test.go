@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"allclear/internal/lab"
 	"allclear/internal/sshpolicy"
 	"allclear/internal/subsystem/backup"
+	"allclear/internal/subsystem/keyserver"
 	"allclear/internal/subsystem/watch"
 	"allclear/internal/wire"
 )
@@ -56,7 +58,7 @@ func must[T any](v T, err error) func(testing.TB) T {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	c := must(fault.NewCatalogue(append(append(backup.Faults(), watch.Faults()...), check.Faults()...)...))(t)
+	c := must(fault.NewCatalogue(slices.Concat(backup.Faults(), watch.Faults(), keyserver.Faults(), check.Faults())...))(t)
 	l := must(lab.New(t.Context(), t.TempDir()))(t)
 	w := &world{t: t, lab: l, start: time.Now(), set: fault.NewSet(c, fault.DefaultLimits()), stop: func() {}}
 	w.sched = check.NewScheduler(check.Options{Recorder: w, Entries: c, Log: slog.New(slog.DiscardHandler)})
