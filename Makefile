@@ -12,7 +12,7 @@ TESTARGS ?=
 SUMARGS  ?=
 FUZZTIME ?= 30s
 # The packages with the goroutines that everything else stands on.
-RACE     := ./internal/fault/... ./internal/journal/... ./internal/check/... ./internal/agent/... ./internal/api/... ./internal/notify/...
+RACE     := ./internal/envelope/... ./internal/fault/... ./internal/journal/... ./internal/check/... ./internal/agent/... ./internal/api/... ./internal/notify/...
 
 .PHONY: help
 help: ## List what can be made
