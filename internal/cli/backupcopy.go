@@ -156,7 +156,7 @@ the copy does not have is removed below the restored paths, after everything
 else has succeeded. Owners need root; setuid bits, devices and system attributes
 need --privileged as well. A restore that was broken off goes on with --resume.
 Exit code 1 when anything is missing.`,
-		Example: "allclear backup restore etc /etc/ssh --to /tmp/restored",
+		Example: "allclear backup restore etc /etc/ssh --to restored",
 		Args:    atLeastOne("the name of a job, then paths"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if inPlace == (o.Dest != "") {
