@@ -103,6 +103,8 @@ func (k *KeyServers) changed(ctx context.Context, name string, t fault.Trigger, 
 	}
 	k.report(ctx, serverID(name), t, res.judge)
 	w, err := k.wireServer(name)
+	made := res.wire()
+	w.Last = &made // the one that was asked for, whatever looked since
 	return wire.KeyServerReply{Server: w, Queued: []string{}}, err
 }
 
