@@ -126,7 +126,7 @@ func noCommon(category string, says ...string) ending {
 // cannot succeed.
 func servers() []serverRow {
 	p, _ := sshpolicy.Builtin(sshpolicy.PolicyUCSM) // is there
-	sshd, ssh9 := list("sshd"), "openssh-9"
+	sshd, ssh9 := list("sshd", "root"), "openssh-9"
 	ten := lab.SSHDConfig{ // what sshd 10 offers by default, as far as Debian's 9.2 has it
 		KexAlgorithms: list("sntrup761x25519-sha512@openssh.com", "curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521"),
 		Ciphers:       list("chacha20-poly1305@openssh.com", "aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr"),
@@ -160,10 +160,10 @@ func servers() []serverRow {
 		{name: "no subsystem, any", needs: sshd, start: openssh(bare), change: by(sshpolicy.ProtocolAny), want: ending{protocol: sshpolicy.ProtocolSCP, says: "SCP"}, archive: true},
 		{name: "SCP", needs: sshd, start: openssh(exact), change: by(sshpolicy.ProtocolSCP), want: ending{protocol: sshpolicy.ProtocolSCP}},
 		{name: "one session, rekeying", needs: sshd, start: openssh(lab.SSHDConfig{Extra: list("MaxSessions 1", "RekeyLimit 1M")})},
-		{name: "the ssh program", needs: list("sshd", "ssh"), start: openssh(exact), change: program, want: ending{kex: gex}},
-		{name: "the ssh program, group18 only", needs: list("sshd", "ssh"), start: openssh(lab.SSHDConfig{KexAlgorithms: list(group18)}), change: program, want: ending{kex: group18}, archive: true},
-		{name: "the ssh program, curve25519 only", needs: list("sshd", "ssh"), start: openssh(curve), change: program, want: noCommon("kex", "curve25519-sha256")},
-		{name: "the ssh program, no subsystem", needs: list("sshd", "ssh"), start: openssh(bare), change: program, want: ending{code: "backup/target/no-sftp", qualifier: "subsystem"}},
+		{name: "the ssh program", needs: list("sshd", "ssh", "root"), start: openssh(exact), change: program, want: ending{kex: gex}},
+		{name: "the ssh program, group18 only", needs: list("sshd", "ssh", "root"), start: openssh(lab.SSHDConfig{KexAlgorithms: list(group18)}), change: program, want: ending{kex: group18}, archive: true},
+		{name: "the ssh program, curve25519 only", needs: list("sshd", "ssh", "root"), start: openssh(curve), change: program, want: noCommon("kex", "curve25519-sha256")},
+		{name: "the ssh program, no subsystem", needs: list("sshd", "ssh", "root"), start: openssh(bare), change: program, want: ending{code: "backup/target/no-sftp", qualifier: "subsystem"}},
 		{name: "dropbear", needs: list("dropbear", "root"), start: dropbear, want: noCommon("kex")},
 		{name: "dropbear, allowed", needs: list("dropbear", "root", "/usr/lib/sftp-server"), policy: ssh9, start: dropbear},
 		{name: "dropbear, SCP", needs: list("dropbear", "root", "scp"), policy: ssh9, start: dropbear, change: by(sshpolicy.ProtocolSCP), want: ending{protocol: sshpolicy.ProtocolSCP}, archive: true},

@@ -23,7 +23,7 @@ import (
 // sshd starts the host's OpenSSH server; the target's folder is on this machine.
 func (w *world) sshd(extra ...string) (*lab.SSHD, lab.SSHDConfig, backup.Target) {
 	w.t.Helper()
-	lab.Need(w.t, "sshd")
+	lab.Need(w.t, "sshd", "root") // only root surely has an account that sshd lets in
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		w.t.Fatal(err)

@@ -125,7 +125,11 @@ func (p planter) attributes() {
 }
 
 func (p planter) modes() {
-	for _, mode := range []fs.FileMode{0, 0o400, 0o200, 0o777, 0o755 | fs.ModeSticky} {
+	modes := []fs.FileMode{0o400, 0o777, 0o755 | fs.ModeSticky}
+	if os.Geteuid() == 0 { // others cannot read these
+		modes = append(modes, 0, 0o200)
+	}
+	for _, mode := range modes {
 		name := fmt.Sprintf("mode-%o", uint32(mode))
 		p.file(name, []byte(name))
 		p.do(os.Chmod(p.at(name), mode))
