@@ -177,6 +177,7 @@ func (w *world) whole(c *child) {
 // The agent dies while an archive is on its way by SCP: what came of it stands
 // under no copy's name, and the next run is well.
 func TestKillWhileAnArchiveIsSentBySCP(t *testing.T) {
+	lab.Need(t, "sshd", "root")
 	t.Parallel()
 	w := newWorld(t)
 	key, pemKey := newLogin(t)
